@@ -1,0 +1,17 @@
+// Misuse is an error: one exception that names the argument, what was got and what is allowed.
+// (Failure to register is data, not an error: see quality/quality.h.)
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace fastretina {
+
+struct InvalidArgument : std::invalid_argument {
+  InvalidArgument(const std::string& argument, const std::string& got, const std::string& allowed);
+};
+
+// Throws InvalidArgument unless `ok`.
+void require(bool ok, const char* argument, const std::string& got, const char* allowed);
+
+}  // namespace fastretina

@@ -1,0 +1,48 @@
+#include "core/workspace.h"
+
+#include <algorithm>
+
+namespace fastretina {
+namespace {
+constexpr std::size_t kAlign = 64;
+constexpr std::size_t kFirstBlock = std::size_t{1} << 20;
+}  // namespace
+
+void* Workspace::take_bytes(std::size_t bytes) {
+  bytes = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
+  while (block_ < blocks_.size() && used_ + bytes > blocks_[block_].size) {
+    ++block_;
+    used_ = 0;
+  }
+  if (block_ == blocks_.size()) {
+    const std::size_t size = std::max({bytes, kFirstBlock, blocks_.empty() ? 0 : 2 * blocks_.back().size});
+    // One alignment unit of slack lets the first buffer start on a boundary.
+    blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size + kAlign), size});
+    used_ = 0;
+  }
+  auto base = reinterpret_cast<std::uintptr_t>(blocks_[block_].memory.get());
+  base = (base + kAlign - 1) / kAlign * kAlign;
+  void* memory = reinterpret_cast<void*>(base + used_);
+  used_ += bytes;
+  return memory;
+}
+
+void Workspace::release(std::size_t block, std::size_t used) {
+  block_ = block;
+  used_ = used;
+  // Nothing is in use and there are several blocks: merge them, so that the next round fits into one.
+  if (block == 0 && used == 0 && blocks_.size() > 1) {
+    std::size_t total = 0;
+    for (const Block& b : blocks_) total += b.size;
+    blocks_.clear();
+    blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(total + kAlign), total});
+  }
+}
+
+std::size_t Workspace::capacity_bytes() const {
+  std::size_t total = 0;
+  for (const Block& b : blocks_) total += b.size;
+  return total;
+}
+
+}  // namespace fastretina

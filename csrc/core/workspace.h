@@ -1,0 +1,57 @@
+// Grow-only scratch memory. A room asks for buffers inside a Frame; the memory is handed out stack-wise and returns when
+// the Frame ends. After the first call with the largest input nothing allocates.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/types.h"
+
+namespace fastretina {
+
+class Workspace {
+ public:
+  Workspace() = default;
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  // 64-byte aligned, uninitialised, valid until the enclosing Frame ends.
+  template <class T>
+  T* take(std::size_t count) {
+    return static_cast<T*>(take_bytes(count * sizeof(T)));
+  }
+  template <class T>
+  View<T> take_plane(int width, int height) {
+    return {take<T>(static_cast<std::size_t>(width) * static_cast<std::size_t>(height)), width, height};
+  }
+
+  std::size_t capacity_bytes() const;
+
+  class Frame {
+   public:
+    explicit Frame(Workspace& workspace) : workspace_(workspace), block_(workspace.block_), used_(workspace.used_) {}
+    ~Frame() { workspace_.release(block_, used_); }
+    Frame(const Frame&) = delete;
+    Frame& operator=(const Frame&) = delete;
+
+   private:
+    Workspace& workspace_;
+    std::size_t block_, used_;
+  };
+
+ private:
+  struct Block {
+    std::unique_ptr<std::byte[]> memory;
+    std::size_t size = 0;
+  };
+  void* take_bytes(std::size_t bytes);
+  void release(std::size_t block, std::size_t used);
+
+  std::vector<Block> blocks_;
+  std::size_t block_ = 0;  // the block in use
+  std::size_t used_ = 0;   // bytes used of it
+};
+
+}  // namespace fastretina

@@ -1,0 +1,45 @@
+// Room 6, match: two descriptor sets -> mutual nearest neighbours by cosine similarity.
+//
+// (i, j) match if j is first under better(similarity, j) among all moving rows for fixed row i, and i is first under
+// better(similarity, i) among all fixed rows for moving row j. The score matrix is never stored.
+//   f32   products accumulated over k = 0, 1, ... by fmaf: the same bits at every SIMD level
+//   bf16  rows rounded to bf16 (nearest even), products accumulated in f32
+//   i8    rows quantised to round(127 x), exact integer sums; score = sum / 127^2
+#pragma once
+
+#include "core/context.h"
+#include "core/types.h"
+#include "core/workspace.h"
+
+namespace fastretina {
+
+struct MatchOptions {
+  Precision precision = Precision::f32;  // f32, bf16 or i8
+  float min_similarity = -1.0f;          // matches below are dropped
+  float ratio = 1.0f;  // < 1: Lowe's test, both directions: distance to the best <= ratio x distance to the second best
+};
+
+// Guided matching: only moving rows whose point, mapped by T_fixed_moving, falls within radius_px of the fixed point
+// compete. Mutual among those. f32.
+struct GuidedMatchOptions {
+  float radius_px = 12.0f;
+  float min_similarity = 0.2f;
+};
+
+namespace cpu {
+// out.capacity >= min of both capacities; ordered by better(score, fixed index).
+void match(const Context& context, Workspace& workspace, const Descriptors& fixed, const Descriptors& moving,
+           const MatchOptions& options, const Matches& out);
+void match_guided(const Context& context, Workspace& workspace, const Descriptors& fixed, const Descriptors& moving,
+                  const Keypoints& fixed_points, const Keypoints& moving_points, const Transform& T_fixed_moving,
+                  const GuidedMatchOptions& options, const Matches& out);
+}  // namespace cpu
+namespace cuda {
+void match(const Context& context, Workspace& workspace, const Descriptors& fixed, const Descriptors& moving,
+           const MatchOptions& options, const Matches& out);
+void match_guided(const Context& context, Workspace& workspace, const Descriptors& fixed, const Descriptors& moving,
+                  const Keypoints& fixed_points, const Keypoints& moving_points, const Transform& T_fixed_moving,
+                  const GuidedMatchOptions& options, const Matches& out);
+}  // namespace cuda
+
+}  // namespace fastretina
