@@ -1,0 +1,75 @@
+// numpy arrays <-> views, with the checks that make misuse an error that names the argument.
+#pragma once
+
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+
+#include <cmath>
+#include <string>
+
+#include "core/context.h"
+#include "core/error.h"
+#include "core/types.h"
+#include "core/workspace.h"
+
+namespace fastretina::bindings {
+
+namespace py = pybind11;
+
+template <class T>
+using Array = py::array_t<T, py::array::c_style>;
+
+// What a Python call runs on: threads and scratch. Belongs to one Python thread at a time.
+struct Session {
+  explicit Session(int threads) : context(threads) {}
+  Context context;
+  Workspace workspace;
+};
+
+inline std::string shape_of(const py::array& array) {
+  std::string text = "(";
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) text += (i ? ", " : "") + std::to_string(array.shape(i));
+  return text + ") " + py::str(array.dtype()).cast<std::string>();
+}
+
+// `value` as a C-contiguous array of exactly T with `ndim` axes; anything else is an InvalidArgument (nothing is cast).
+template <class T>
+Array<T> checked(const py::object& value, const char* argument, int ndim, const char* allowed) {
+  require(py::isinstance<py::array>(value), argument, py::str(py::type::of(value)).cast<std::string>(), allowed);
+  const auto array = py::reinterpret_borrow<py::array>(value);
+  require(array.dtype().is(py::dtype::of<T>()) || py::isinstance<py::array_t<T>>(value), argument, shape_of(array), allowed);
+  require(array.ndim() == ndim, argument, shape_of(array), allowed);
+  return Array<T>::ensure(array);  // copies only if strided
+}
+
+inline void require_finite(const float* data, py::ssize_t count, const char* argument) {
+  for (py::ssize_t i = 0; i < count; ++i)
+    if (!std::isfinite(data[i])) throw InvalidArgument(argument, "NaN or infinity", "finite values");
+}
+
+template <class T>
+View<const T> view(const Array<T>& array) {
+  return {array.data(), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(0))};
+}
+template <class T>
+View<T> mutable_view(Array<T>& array) {
+  return {array.mutable_data(), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(0))};
+}
+
+// An optional mask: None -> empty view. `keep` holds the array alive.
+inline View<const std::uint8_t> optional_mask(const py::object& value, const char* argument, int height, int width,
+                                              Array<std::uint8_t>& keep) {
+  if (value.is_none()) return {};
+  keep = checked<std::uint8_t>(value, argument, 2, "None or a (H, W) uint8 array of the map's size");
+  require(keep.shape(0) == height && keep.shape(1) == width, argument, shape_of(keep), "the map's size");
+  return view(keep);
+}
+
+// The first `count` rows of a buffer as a fresh array.
+template <class T>
+py::array_t<T> copy_rows(const T* data, py::ssize_t count, py::ssize_t columns = 0) {
+  if (columns == 0) return py::array_t<T>(count, data);
+  return py::array_t<T>({count, columns}, data);
+}
+
+}  // namespace fastretina::bindings
