@@ -28,7 +28,10 @@ struct Session {
 
 inline std::string shape_of(const py::array& array) {
   std::string text = "(";
-  for (py::ssize_t i = 0; i < array.ndim(); ++i) text += (i ? ", " : "") + std::to_string(array.shape(i));
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) {
+    if (i > 0) text += ", ";
+    text += std::to_string(array.shape(i));
+  }
   return text + ") " + py::str(array.dtype()).cast<std::string>();
 }
 

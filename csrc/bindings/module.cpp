@@ -5,6 +5,7 @@
 namespace py = pybind11;
 
 namespace fastretina::bindings {
+void bind_transform(py::module_& m);
 #define ROOM(name) void bind_##name(py::module_& m);
 #include "rooms.inc"
 #undef ROOM
@@ -33,6 +34,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("simd_level", [] { return simd_level_name(simd_level()); });
   m.def("limit_simd_level", [](int level) { limit_simd_level(static_cast<SimdLevel>(level)); }, py::arg("level"));
 
+  bind_transform(m);
 #define ROOM(name) bind_##name(m);
 #include "rooms.inc"
 #undef ROOM
