@@ -1,0 +1,86 @@
+"""The keywords of ``Registrar``, checked: a misspelt name or an impossible value is an error, never ignored."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from fastretina.errors import InvalidInput
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "method": ("retina",),
+    "engine": ("auto", "openvino", "torch", "tensorrt", "onnxruntime"),
+    "backend": ("auto", "native", "torch"),
+    "precision": ("auto", "f32", "bf16", "f16", "int8"),
+    "transform": ("auto", "similarity", "affine", "homography", "quadratic"),
+}
+MIN_SIDE_PX = 64  # of an image, and of the working size
+
+
+@dataclass(frozen=True)
+class Config:
+    """How to register. None: the room's own default (its C++ ``Options``) or the network's manifest decides."""
+
+    method: str = "retina"
+    weights: str = "default"  # the name of a shipped weight set, or a manifest's path
+    engine: str = "auto"
+    backend: str = "auto"
+    device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
+    precision: str = "auto"
+    threads: int | None = None  # None: as many as the machine has cores
+    max_keypoints: int | None = None
+    working_size: int | None = None  # px, longer side at which the network sees an image
+    transform: str = "auto"
+    seed: int = 0
+
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> Config:
+        """The configuration of these keywords. InvalidInput names an unknown keyword's nearest valid one."""
+        names = [f.name for f in fields(cls)]
+        for name in keywords:
+            if name not in names:
+                raise InvalidInput(f"{name}: unknown keyword; {nearest(name, names)}")
+        for name, value in keywords.items():
+            _check(name, value)
+        return cls(**keywords)
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """A half sentence: the closest valid name if one is close, and all of them."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"{hint}allowed: {', '.join(names)}"
+
+
+def _check(name: str, value: Any) -> None:
+    if name in CHOICES:
+        if not isinstance(value, str) or value not in CHOICES[name]:
+            raise InvalidInput(f"{name}: got {value!r}; {nearest(str(value), list(CHOICES[name]))}")
+    elif name == "weights":
+        if not value or not (isinstance(value, str) or hasattr(value, "__fspath__")):
+            raise InvalidInput(f"weights: got {value!r}; allowed: a name or the path of a manifest")
+    elif name == "device":
+        index = value.removeprefix("cuda:") if isinstance(value, str) else ""
+        if value not in ("auto", "cpu", "cuda") and (index == value or not index.isdecimal()):
+            raise InvalidInput(f"device: got {value!r}; allowed: auto, cpu, cuda, cuda:N")
+    else:
+        _check_integer(name, value)
+
+
+_RANGES = {
+    "threads": (1, 1024),
+    "max_keypoints": (16, 65536),
+    "working_size": (MIN_SIDE_PX, 8192),
+    "seed": (0, 2**63 - 1),
+}
+
+
+def _check_integer(name: str, value: Any) -> None:
+    low, high = _RANGES[name]
+    if value is None and name != "seed":
+        return
+    # bool is an int to Python, numpy integers are not; what counts here is __index__
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
+        allowed = f"an integer in {low} ... {high}" + ("" if name == "seed" else ", or None")
+        raise InvalidInput(f"{name}: got {value!r}; allowed: {allowed}")

@@ -1,0 +1,420 @@
+"""The value that a registration returns: a map from MOVING pixels to FIXED pixels, in pure NumPy.
+
+Pixel convention: ``(x, y)``, pixel centres at integers. The compiled core has the same arithmetic in
+``csrc/core/transform.h``; both keep the quadratic's coefficients in the order ``1, x, y, x^2, x y, y^2``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastretina.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+
+MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
+KINDS = (*MATRIX_KINDS, "quadratic", "composite")
+DIRECTION = "moving_to_fixed"
+
+_NEWTON_STEPS = 50
+_NEWTON_TOLERANCE = 1e-9  # px, relative to the coordinate: far below what an image can show, far above rounding
+_SHAPE_TOLERANCE = 1e-9  # how far rounding may take a similarity from being one
+
+
+class Part(NamedTuple):
+    """One step of a composite: a map, or (only for quadratics, which have no closed inverse) its inverse."""
+
+    transform: Transform
+    inverted: bool = False
+
+
+class Transform:
+    """An immutable map ``MOVING (x, y) -> FIXED (x, y)``.
+
+    * ``kind``: ``identity``, ``similarity``, ``affine``, ``homography``, ``quadratic`` or ``composite``.
+    * ``params``: float64, read-only. Matrix kinds: (3, 3). Quadratic: (2, 6), one row a coordinate, so that
+      ``x' = p0 + p1 x + p2 y + p3 x^2 + p4 x y + p5 y^2``. Composite: (0,), see ``parts``.
+    * ``parts``: of a composite, the steps, outermost first.
+
+    ``t(points)`` maps points, ``t.inverse`` is the map back, ``a @ b`` is "first b, then a". A homography is kept with
+    its last entry 1 wherever that entry is not negligible, so that equal maps compare equal.
+    """
+
+    __slots__ = ("_kind", "_params", "_parts")
+    _kind: str
+    _params: Floats
+    _parts: tuple[Part, ...]
+
+    def __init__(self, kind: str, params: ArrayLike) -> None:
+        if kind not in KINDS or kind == "composite":
+            allowed = ", ".join(k for k in KINDS if k != "composite")
+            raise InvalidInput(f"kind: got {kind!r}; allowed: {allowed} (a composite is made by a @ b)")
+        _fill(self, kind, _checked_params(kind, params), ())
+
+    # -- making one ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def identity(cls) -> Transform:
+        """The map that leaves every point where it is."""
+        return cls("identity", np.eye(3))
+
+    @classmethod
+    def from_matrix(cls, matrix: ArrayLike, kind: str | None = None) -> Transform:
+        """A (2, 3) or (3, 3) matrix as a transform; ``kind`` defaults to the most special kind that holds it."""
+        m = _floats("matrix", matrix)
+        if m.shape == (2, 3):
+            m = np.vstack([m, [0.0, 0.0, 1.0]])
+        if m.shape != (3, 3):
+            raise InvalidInput(f"matrix: got shape {m.shape}; allowed: (2, 3) or (3, 3)")
+        if m[2, 0] == 0 and m[2, 1] == 0 and m[2, 2] != 0:
+            m = m / m[2, 2]
+        return cls(kind or _special_kind(m), m)
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Transform:
+        """Inverse of :meth:`to_dict`; also takes the whole content of a ``transform.json``."""
+        if not isinstance(value, Mapping):
+            raise InvalidInput(f"transform: got {type(value).__name__}; allowed: an object with kind and parameters")
+        if "transform" in value:
+            if value["transform"] is None:
+                raise InvalidInput(f"transform: null, the registration was refused (status {value.get('status')!r})")
+            return cls.from_dict(value["transform"])
+        if value.get("direction", DIRECTION) != DIRECTION:
+            raise InvalidInput(f"direction: got {value['direction']!r}; allowed: {DIRECTION!r}")
+        if value.get("kind") == "composite":
+            return _composite_from(value.get("parts"))
+        for name in ("kind", "parameters"):
+            if name not in value:
+                raise InvalidInput(f"transform: {name!r} is missing; it needs kind and parameters")
+        return cls(value["kind"], value["parameters"])
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Transform:
+        """Inverse of :meth:`to_json`, exact to the last bit; also reads the text of a ``transform.json``."""
+        try:
+            value = json.loads(text)
+        except ValueError as error:  # bad JSON and bad UTF-8
+            raise InvalidInput(f"transform: not JSON ({error})") from error
+        return cls.from_dict(value)
+
+    # -- reading it -----------------------------------------------------------------------------------------------
+
+    @property
+    def kind(self) -> str:
+        return self._kind
+
+    @property
+    def params(self) -> Floats:
+        return self._params
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return self._parts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain Python values: ``kind``, ``direction`` and ``parameters`` (composite: ``parts``)."""
+        if self._kind == "composite":
+            parts = [p.transform.to_dict() | ({"inverted": True} if p.inverted else {}) for p in self._parts]
+            return {"kind": "composite", "direction": DIRECTION, "parts": parts}
+        return {"kind": self._kind, "direction": DIRECTION, "parameters": self._params.tolist()}
+
+    def to_json(self) -> str:
+        """Text that :meth:`from_json` turns back into an equal transform, bit for bit."""
+        return json.dumps(self.to_dict(), sort_keys=True, allow_nan=False)
+
+    def __repr__(self) -> str:
+        if self._kind == "composite":
+            steps = " @ ".join(f"{p.transform.kind}{'^-1' if p.inverted else ''}" for p in self._parts)
+            return f"Transform({steps})"
+        return f"Transform({self._kind!r}, {np.array2string(self._params, separator=', ')})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Transform):
+            return NotImplemented
+        return self._kind == other._kind and np.array_equal(self._params, other._params) and self._parts == other._parts
+
+    def __hash__(self) -> int:
+        return hash((self._kind, self._params.tobytes(), self._parts))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Transform is immutable (tried to set {name!r})")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Transform is immutable (tried to delete {name!r})")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Transform.from_dict, (self.to_dict(),))
+
+    # -- using it -------------------------------------------------------------------------------------------------
+
+    def __call__(self, points: ArrayLike) -> Floats:
+        """MOVING points (N, 2), or one point (2,), px -> FIXED points of the same shape, float64.
+
+        A point on a homography's pole, or one that an inverted quadratic never reaches, comes back as NaN or infinite.
+        Raises InvalidInput for another shape, and for NaN or infinity among the points.
+        """
+        xy, single = _points(points)
+        mapped = _apply(self, xy)
+        return mapped[0] if single else mapped
+
+    def jacobian(self, points: ArrayLike) -> Floats:
+        """``d(x', y') / d(x, y)`` at each point: (N, 2, 2), or (2, 2) for one point."""
+        xy, single = _points(points)
+        with np.errstate(all="ignore"):
+            j = _jacobian(self, xy)
+        return j[0] if single else j
+
+    @property
+    def inverse(self) -> Transform:
+        """The map FIXED -> MOVING. Matrix kinds keep their kind; quadratics are inverted by Newton, point by point."""
+        if self._kind in MATRIX_KINDS:
+            return _inverse_matrix(self)
+        if self._kind == "quadratic":
+            return _composite((Part(self, True),))
+        return _chain(tuple(_flip(p) for p in reversed(self._parts)))
+
+    def __matmul__(self, other: Transform) -> Transform:
+        """``(a @ b)(p) == a(b(p))``: exact where the product is of a kind we have, else a composite of its parts."""
+        if not isinstance(other, Transform):
+            return NotImplemented
+        return _chain(_steps(self) + _steps(other))
+
+
+# -- construction and validation ----------------------------------------------------------------------------------
+
+
+def _fill(transform: Transform, kind: str, params: Floats, parts: tuple[Part, ...]) -> Transform:
+    params.setflags(write=False)
+    object.__setattr__(transform, "_kind", kind)
+    object.__setattr__(transform, "_params", params)
+    object.__setattr__(transform, "_parts", parts)
+    return transform
+
+
+def _composite(parts: tuple[Part, ...]) -> Transform:
+    return _fill(Transform.__new__(Transform), "composite", np.zeros(0), parts)
+
+
+def _composite_from(parts: object) -> Transform:
+    if not isinstance(parts, list) or not parts:
+        raise InvalidInput("parts: a composite needs a non-empty list of transforms")
+    transforms = [Transform.from_dict(p) for p in parts]
+    inverted = [bool(p.get("inverted", False)) for p in parts]
+    return _chain(
+        tuple(step for t, i in zip(transforms, inverted, strict=True) for step in _steps(t.inverse if i else t))
+    )
+
+
+def _floats(name: str, value: ArrayLike) -> Floats:
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(f"{name}: not an array of numbers ({error})") from error
+    if not np.isfinite(array).all():
+        raise InvalidInput(f"{name}: NaN or infinity; allowed: finite numbers")
+    return array + 0.0  # no negative zeros: equal maps have equal bytes
+
+
+def _points(points: ArrayLike) -> tuple[Floats, bool]:
+    xy = _floats("points", points)
+    if xy.shape == (2,):
+        return xy[None], True
+    if xy.ndim == 1 and xy.size == 0:
+        xy = xy.reshape(0, 2)
+    if xy.ndim != 2 or xy.shape[1] != 2:
+        raise InvalidInput(f"points: got shape {xy.shape}; allowed: (N, 2) or (2,)")
+    return xy, False
+
+
+def _checked_params(kind: str, params: ArrayLike) -> Floats:
+    p = _floats("parameters", params)
+    if kind == "quadratic":
+        if p.size != 12 or p.ndim > 2 or p.shape not in ((2, 6), (12,)):
+            raise InvalidInput(f"parameters: got shape {p.shape}; a quadratic needs (2, 6)")
+        return p.reshape(2, 6)
+    if p.shape not in ((3, 3), (9,)):
+        raise InvalidInput(f"parameters: got shape {p.shape}; {kind} needs (3, 3)")
+    p = p.reshape(3, 3)
+    if kind == "homography":
+        return p / p[2, 2] if p[2, 2] != 1 and abs(p[2, 2]) > 1e-12 * np.abs(p).max() else p
+    if MATRIX_KINDS.index(_special_kind(p)) > MATRIX_KINDS.index(kind):
+        raise InvalidInput(f"parameters: the matrix {p.tolist()} is no {kind}, but a {_special_kind(p)}")
+    return p
+
+
+def _special_kind(m: Floats) -> str:
+    """The most special kind that holds this matrix."""
+    if not np.array_equal(m[2], [0.0, 0.0, 1.0]):
+        return "homography"
+    if np.array_equal(m, np.eye(3)):
+        return "identity"
+    (a, b), (c, d) = m[:2, :2]
+    size = _SHAPE_TOLERANCE * max(abs(a), abs(b), abs(c), abs(d))
+    rotation = abs(a - d) <= size and abs(b + c) <= size
+    mirrored = abs(a + d) <= size and abs(b - c) <= size
+    return "similarity" if rotation or mirrored else "affine"
+
+
+# -- arithmetic ---------------------------------------------------------------------------------------------------
+
+
+def _steps(t: Transform) -> tuple[Part, ...]:
+    return t.parts if t.kind == "composite" else (Part(t),)
+
+
+def _flip(part: Part) -> Part:
+    if part.inverted:
+        return Part(part.transform)
+    if part.transform.kind == "quadratic":
+        return Part(part.transform, True)
+    return Part(part.transform.inverse)
+
+
+def _chain(parts: tuple[Part, ...]) -> Transform:
+    """The shortest chain of steps with this meaning: neighbours are multiplied wherever that is exact."""
+    steps: list[Part] = []
+    for part in parts:
+        while steps and (product := _product(steps[-1], part)) is not None:
+            steps.pop()
+            part = product
+        steps.append(part)
+    steps = [s for s in steps if s.transform.kind != "identity"] or steps[:1]
+    return steps[0].transform if len(steps) == 1 and not steps[0].inverted else _composite(tuple(steps))
+
+
+def _product(outer: Part, inner: Part) -> Part | None:
+    a, b = outer.transform, inner.transform
+    if outer.inverted != inner.inverted and a == b:
+        return Part(Transform.identity())
+    if outer.inverted or inner.inverted:
+        if a.kind == "identity":
+            return inner
+        return outer if b.kind == "identity" else None
+    if a.kind in MATRIX_KINDS and b.kind in MATRIX_KINDS:
+        kind = max(a.kind, b.kind, key=MATRIX_KINDS.index)
+        return Part(_matrix(kind, a.params @ b.params))
+    if a.kind in MATRIX_KINDS[:3] and b.kind == "quadratic":
+        product = a.params[:2, :2] @ b.params
+        product[:, 0] += a.params[:2, 2]
+        return Part(Transform("quadratic", product))
+    if a.kind == "quadratic" and b.kind in MATRIX_KINDS[:3]:
+        return Part(Transform("quadratic", a.params @ _substitution(b.params)))
+    return None
+
+
+def _substitution(m: Floats) -> Floats:
+    """(6, 6): how the monomials 1, x, y, x^2, x y, y^2 of an affine image read in the monomials of its source."""
+    x, y = np.array([m[0, 2], m[0, 0], m[0, 1]]), np.array([m[1, 2], m[1, 0], m[1, 1]])  # on 1, x, y
+
+    def times(u: Floats, v: Floats) -> list[float]:
+        return [
+            u[0] * v[0],
+            u[0] * v[1] + u[1] * v[0],
+            u[0] * v[2] + u[2] * v[0],
+            u[1] * v[1],
+            u[1] * v[2] + u[2] * v[1],
+            u[2] * v[2],
+        ]
+
+    one = np.array([1.0, 0.0, 0.0])
+    return np.array([times(one, one), times(one, x), times(one, y), times(x, x), times(x, y), times(y, y)])
+
+
+def _matrix(kind: str, m: Floats) -> Transform:
+    if kind != "homography":
+        m[2] = 0.0, 0.0, 1.0
+    return Transform(kind, m)
+
+
+def _inverse_matrix(t: Transform) -> Transform:
+    if t.kind == "identity":
+        return t
+    try:
+        m: Floats = np.linalg.inv(t.params).astype(np.float64)
+    except np.linalg.LinAlgError:
+        m = np.full((3, 3), np.nan)
+    if not np.isfinite(m).all():
+        raise InvalidInput(f"inverse: the {t.kind} {t.params.tolist()} is singular and has none")
+    return _matrix(t.kind, m)
+
+
+def _apply(t: Transform, xy: Floats) -> Floats:
+    with np.errstate(all="ignore"):
+        for transform, inverted in reversed(_steps(t)):
+            if inverted:
+                xy = _solve(transform, xy)
+            elif transform.kind == "quadratic":
+                xy = _monomials(xy) @ transform.params.T
+            else:
+                xy = _apply_matrix(transform, xy)
+    return xy
+
+
+def _apply_matrix(t: Transform, xy: Floats) -> Floats:
+    m = t.params
+    mapped: Floats = xy @ m[:2, :2].T + m[:2, 2]
+    if t.kind == "homography":
+        mapped = mapped / (xy @ m[2, :2] + m[2, 2])[:, None]
+    return mapped
+
+
+def _monomials(xy: Floats) -> Floats:
+    x, y = xy[:, 0], xy[:, 1]
+    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+
+
+def _jacobian(t: Transform, xy: Floats) -> Floats:
+    total: Floats = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
+    for transform, inverted in reversed(_steps(t)):
+        if inverted:
+            xy = _solve(transform, xy)
+            j = _inverse_2x2(_step_jacobian(transform, xy))
+        else:
+            j = _step_jacobian(transform, xy)
+            xy = _apply(transform, xy)
+        total = j @ total
+    return total
+
+
+def _step_jacobian(t: Transform, xy: Floats) -> Floats:
+    x, y = xy[:, 0], xy[:, 1]
+    if t.kind == "quadratic":
+        p = t.params
+        rows = [[p[r, 1] + 2 * p[r, 3] * x + p[r, 4] * y, p[r, 2] + p[r, 4] * x + 2 * p[r, 5] * y] for r in (0, 1)]
+        return np.moveaxis(np.array(rows), 2, 0)
+    m = t.params
+    if t.kind != "homography":
+        return np.broadcast_to(m[:2, :2], (len(xy), 2, 2))
+    w = xy @ m[2, :2] + m[2, 2]
+    mapped = _apply_matrix(t, xy)
+    jacobian: Floats = (m[:2, :2] - mapped[:, :, None] * m[2, :2]) / w[:, None, None]
+    return jacobian
+
+
+def _inverse_2x2(j: Floats) -> Floats:
+    determinant = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
+    adjugate = np.stack([j[:, 1, 1], -j[:, 0, 1], -j[:, 1, 0], j[:, 0, 0]], axis=1).reshape(-1, 2, 2)
+    inverse: Floats = adjugate / determinant[:, None, None]
+    return inverse
+
+
+def _solve(t: Transform, target: Floats) -> Floats:
+    """Newton's method for ``t(x) == target``, from the inverse of the affine part; NaN where it does not converge."""
+    p = t.params
+    linear = p[:, 1:3]
+    start = linear if abs(np.linalg.det(linear)) > 1e-12 else np.eye(2)
+    xy: Floats = (target - p[:, 0]) @ np.linalg.inv(start).T
+    found = np.zeros(len(xy), dtype=bool)
+    for _ in range(_NEWTON_STEPS):
+        error = target - _monomials(xy) @ p.T
+        step = (_inverse_2x2(_step_jacobian(t, xy)) @ error[:, :, None])[:, :, 0]
+        xy = np.where(found[:, None], xy, xy + step)
+        found |= np.abs(step).sum(1) < _NEWTON_TOLERANCE * (1 + np.abs(xy).sum(1))
+        if found.all():
+            break
+    return np.where(found[:, None], xy, np.nan)

@@ -1,0 +1,138 @@
+"""The values that a registration takes and gives."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastretina.transform import Transform
+
+PIXEL_CONVENTION = "(x, y), pixel centres at integers"
+OK = "ok"
+
+# What has no part in the answer: the same input gives the same transform.json whatever these are.
+_NOT_RECORDED = ("threads",)
+
+
+def _no_points(columns: int) -> NDArray[np.float64]:
+    return np.zeros((0, columns))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Registration:
+    """What a registration found, and whether to trust it. Lengths in full-resolution pixels, ``(x, y)``.
+
+    A refusal is data: ``ok`` is False, ``status`` says why, and ``transform`` is then the best candidate, or None.
+    """
+
+    status: str  # "ok", or why it was refused: "no_content", "too_few_matches", "implausible", "low_agreement" ...
+    confidence: float  # calibrated probability that the mean error is below 5 px of a 640-px frame; also when refused
+    transform: Transform | None  # MOVING (x, y) -> FIXED (x, y)
+    fixed_size: tuple[int, int]  # (width, height)
+    moving_size: tuple[int, int]
+    choices: Mapping[str, Any] = field(default_factory=dict)  # what every "auto" became: engine, precision, model ...
+    # (M, 4): x_fixed, y_fixed, x_moving, y_moving
+    matches: NDArray[np.float64] = field(default_factory=lambda: _no_points(4))
+    match_scores: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # (M,) cosine similarity
+    inliers: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # (M,) explained by transform
+    timings_ms: Mapping[str, float] = field(default_factory=dict)  # one entry a room, and "total"
+    quality: Mapping[str, float] = field(default_factory=dict)  # the numbers behind status and confidence
+    keypoints_fixed: NDArray[np.float64] = field(default_factory=lambda: _no_points(2))  # (K, 2)
+    keypoints_moving: NDArray[np.float64] = field(default_factory=lambda: _no_points(2))
+    heatmap_fixed: NDArray[np.float32] | None = None  # (h, w) detector confidence over the whole frame, any scale
+    heatmap_moving: NDArray[np.float32] | None = None
+    weights_hash: str = ""  # SHA-256 of the network's weights
+
+    def __post_init__(self) -> None:
+        m = len(self.matches)
+        if self.matches.shape != (m, 4) or self.match_scores.shape != (m,) or self.inliers.shape != (m,):
+            shapes = (self.matches.shape, self.match_scores.shape, self.inliers.shape)
+            raise ValueError(f"matches, match_scores and inliers must be (M, 4), (M,) and (M,), got {shapes}")
+        if self.ok and self.transform is None:
+            raise ValueError("a registration with status 'ok' needs a transform")
+        for name in ("choices", "timings_ms", "quality"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        for name in ("matches", "match_scores", "inliers", "keypoints_fixed", "keypoints_moving"):
+            view = getattr(self, name).view()
+            view.setflags(write=False)
+            object.__setattr__(self, name, view)
+
+    @property
+    def ok(self) -> bool:
+        """True if the transform can be used; False if the registration was refused."""
+        return self.status == OK
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __repr__(self) -> str:
+        kind = None if self.transform is None else self.transform.kind
+        inliers = f"{int(self.inliers.sum())}/{len(self.matches)} inliers"
+        return f"Registration({self.status!r}, confidence={self.confidence:.3f}, transform={kind}, {inliers})"
+
+    def warp(self, moving: NDArray[Any], interpolation: str = "linear") -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Resample MOVING into the FIXED frame: ``(image, valid mask)``, the image of the type of ``moving``.
+
+        ``interpolation``: "nearest" (for labels), "linear" or "cubic". Also of a refused registration, if it has a
+        candidate. Raises InvalidInput if there is no transform, or ``moving`` has another size than the one registered.
+        """
+        from fastretina.errors import InvalidInput
+        from fastretina.resample import resample
+
+        if self.transform is None:
+            raise InvalidInput(f"warp: the registration was refused ({self.status}) and has no transform")
+        size = (moving.shape[1], moving.shape[0]) if moving.ndim >= 2 else None
+        if size != self.moving_size:
+            raise InvalidInput(f"moving: got size {size}; the registered image was {self.moving_size} (width, height)")
+        return resample(moving, self.transform, self.fixed_size, interpolation)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``transform.json``: no time, no path; ``transform`` is None when refused."""
+        from fastretina import __version__
+
+        return {
+            "choices": {k: _plain(v) for k, v in self.choices.items() if k not in _NOT_RECORDED},
+            "confidence": float(self.confidence),
+            "engine": _plain(self.choices.get("engine")),
+            "fixed_size": list(self.fixed_size),
+            "moving_size": list(self.moving_size),
+            "pixel_convention": PIXEL_CONVENTION,
+            "precision": _plain(self.choices.get("precision")),
+            "status": self.status,
+            "transform": self.transform.to_dict() if self.ok and self.transform is not None else None,
+            "version": __version__,
+            "weights_hash": self.weights_hash,
+        }
+
+    def to_json(self) -> str:
+        """``transform.json`` as text: the same input and seed give the same bytes, on any number of threads."""
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """The features of one image, as ``Registrar.prepare`` made them. Opaque: give it back to that registrar."""
+
+    size: tuple[int, int]  # (width, height) of the image
+    owner: object = field(repr=False)  # the registrar that made it and alone can read it
+    payload: Any = field(repr=False)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy scalars and tuples as what JSON knows; infinities and NaN (of ratios without a denominator) as None."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
