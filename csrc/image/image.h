@@ -32,10 +32,11 @@ struct ImageGeometry {
   double scale = 1.0;  // network px per input px; T_image_input: x' = (x + 1/2) scale - 1/2
 };
 
-// Caller-owned output, plane-sized.
+// Caller-owned output. plane and mask are plane-sized, gray is content-sized.
 struct NetworkImage {
   View<float> plane;        // normalised, 0 outside the mask
   View<std::uint8_t> mask;  // 1 inside the field of view
+  View<float> gray;         // the resized intensities before normalisation (step 2); empty: not wanted
   float* contrast = nullptr;  // 1: mean local deviation over the field of view, of intensities in [0, 1] (0: no content)
 };
 
