@@ -1,0 +1,171 @@
+// The pipeline with a network that lives in Python: one call registers a pair.
+#include <memory>
+#include <utility>
+
+#include "array.h"
+#include "bind_image.h"
+#include "bind_transform.h"
+#include "pipeline.h"
+
+namespace fastretina::bindings {
+namespace {
+
+// An engine written in Python: an object with `multiple`, `dims` and run(plane (H, W) float32) -> (class maps
+// (2, H/4, W/4) float32, descriptors (D, H/4, W/4) float32 in any memory order).
+class PythonNetwork : public Network {
+ public:
+  explicit PythonNetwork(py::object engine)
+      : engine_(std::move(engine)),
+        multiple_(engine_.attr("multiple").cast<int>()),
+        dims_(engine_.attr("dims").cast<int>()) {}
+  ~PythonNetwork() override {
+    const py::gil_scoped_acquire gil;
+    engine_ = {};
+    descriptors_ = {};
+  }
+
+  NetworkOutput run(View<const float> plane) override {
+    const py::gil_scoped_acquire gil;
+    const Array<float> input({plane.height, plane.width}, plane.data, py::none());  // shares the memory
+    const auto output = engine_.attr("run")(input).cast<py::tuple>();
+    const int h = plane.height / kStride, w = plane.width / kStride;
+    const auto maps = checked<float>(output[0], "engine output 0 (class maps)", 3, "a (2, H/4, W/4) float32 array");
+    require(maps.shape(0) == 2 && maps.shape(1) == h && maps.shape(2) == w, "engine output 0 (class maps)", shape_of(maps),
+            "a (2, H/4, W/4) float32 array");
+    descriptors_ = py::array_t<float>::ensure(output[1]);
+    require(descriptors_ && descriptors_.ndim() == 3 && descriptors_.shape(0) == dims_ && descriptors_.shape(1) == h &&
+                descriptors_.shape(2) == w,
+            "engine output 1 (descriptors)", shape_of(descriptors_), "a (D, H/4, W/4) float32 array");
+    difference_.resize(static_cast<std::size_t>(h) * static_cast<std::size_t>(w));
+    const float *vessel = maps.data(0), *background = maps.data(1);
+    for (std::size_t i = 0; i < difference_.size(); ++i) difference_[i] = vessel[i] - background[i];
+    const auto stride = [&](int axis) { return descriptors_.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
+    return {{difference_.data(), w, h}, {descriptors_.data(), dims_, h, w, stride(0), stride(1), stride(2)}};
+  }
+
+  int multiple() const override { return multiple_; }
+  int dims() const override { return dims_; }
+
+ private:
+  py::object engine_;
+  int multiple_, dims_;
+  std::vector<float> difference_;
+  py::array_t<float> descriptors_;  // keeps the last output alive
+};
+
+py::dict quality_dict(const Candidate& c) {
+  const QualityInputs& m = c.measured;
+  const Quality& q = c.quality;
+  py::dict d;
+  d["ridge_correlation"] = m.ridge_correlation;
+  d["matches"] = m.matches;
+  d["inliers"] = m.inliers;
+  d["inlier_rms_px"] = m.inlier_rms_px;
+  d["coverage"] = m.coverage;
+  d["overlap"] = q.overlap;
+  d["scale"] = q.scale;
+  d["rotation_deg"] = q.rotation_deg;
+  d["anisotropy"] = q.anisotropy;
+  d["pole"] = q.pole;
+  d["fold"] = q.fold;
+  d["keypoints_fixed"] = m.keypoints_fixed;
+  d["keypoints_moving"] = m.keypoints_moving;
+  d["contrast_fixed"] = m.contrast_fixed;
+  d["contrast_moving"] = m.contrast_moving;
+  return d;
+}
+
+py::dict timings_dict(const Timings& t) {
+  py::dict d;
+  d["image"] = t.image;
+  d["network"] = t.network;
+  d["detect"] = t.detect;
+  d["describe"] = t.describe;
+  d["match"] = t.match;
+  d["estimate"] = t.estimate;
+  d["refine"] = t.refine;
+  d["quality"] = t.quality;
+  return d;
+}
+
+py::tuple pose_tuple(const Pose& pose) { return py::make_tuple(pose.scale, pose.quarter_turns, pose.mirrored); }
+
+py::dict to_python(const Registration& r) {
+  const Candidate& c = r.best;
+  const auto n = static_cast<py::ssize_t>(c.score.size());
+  py::dict d;
+  d["status"] = status_name(c.quality.status);
+  d["confidence"] = c.quality.confidence;
+  d["transform"] = c.found ? py::object(transform_to(c.T_fixed_moving)) : py::none();
+  d["rung"] = c.rung;
+  d["attempts"] = r.attempts;
+  d["fixed_pose"] = pose_tuple(c.fixed_pose);
+  d["moving_pose"] = pose_tuple(c.moving_pose);
+  d["fixed_xy"] = copy_rows(c.fixed_xy.data(), n, 2);
+  d["moving_xy"] = copy_rows(c.moving_xy.data(), n, 2);
+  d["score"] = copy_rows(c.score.data(), n);
+  d["inlier"] = copy_rows(c.inlier.data(), n);
+  d["quality"] = quality_dict(c);
+  d["timings_ms"] = timings_dict(r.timings);
+  return d;
+}
+
+// Key points of an image in the caller's pixels, best first.
+py::array_t<float> keypoints_of(const Features& f) {
+  Transform back;
+  invert(f.T_network_input, back);
+  const int n = *f.keypoints.count;
+  py::array_t<float> out({static_cast<py::ssize_t>(n), py::ssize_t{2}});
+  auto xy = out.mutable_unchecked<2>();
+  for (int i = 0; i < n; ++i) {
+    const Point q = apply(back, {f.keypoints.xy[2 * i], f.keypoints.xy[2 * i + 1]});
+    xy(i, 0) = static_cast<float>(q.x);
+    xy(i, 1) = static_cast<float>(q.y);
+  }
+  return out;
+}
+
+// The class-difference map where it shows the image, one value a stride-4 cell.
+py::array_t<float> heatmap_of(const Features& f) {
+  const int h = (f.content.height + kStride - 1) / kStride, w = (f.content.width + kStride - 1) / kStride;
+  py::array_t<float> out({h, w});
+  for (int y = 0; y < h; ++y) std::copy_n(f.difference.row(y), w, out.mutable_data(y, 0));
+  return out;
+}
+
+}  // namespace
+
+void bind_pipeline(py::module_& m) {
+  py::class_<Prepared>(m, "Prepared", "The features of one image; belongs to the pipeline that made it.")
+      .def_property_readonly("keypoints", [](const Prepared& p) { return keypoints_of(p.first()); })
+      .def_property_readonly("heatmap", [](const Prepared& p) { return heatmap_of(p.first()); })
+      .def_property_readonly("size", [](const Prepared& p) { return py::make_tuple(p.first().input.width, p.first().input.height); });
+
+  py::class_<fastretina::Session>(m, "Pipeline", "The rooms in a row, behind one call. One thread at a time.")
+      .def(py::init([](py::object engine, const Options& options, int threads) {
+             return std::make_unique<fastretina::Session>(std::make_shared<PythonNetwork>(std::move(engine)), options, threads);
+           }),
+           py::arg("engine"), py::arg("options"), py::arg("threads"))
+      .def("prepare",
+           [](fastretina::Session& session, const py::object& image, const std::string& argument) {
+             const PythonImage input(image, argument.c_str());
+             auto prepared = std::make_unique<Prepared>();
+             const py::gil_scoped_release release;
+             session.prepare(input.image(), *prepared);
+             return prepared;
+           },
+           py::arg("image"), py::arg("argument") = "image")
+      .def("register",
+           [](fastretina::Session& session, Prepared& fixed, Prepared& moving) {
+             const Registration* result;
+             {
+               const py::gil_scoped_release release;
+               result = &session.register_pair(fixed, moving);
+             }
+             return to_python(*result);
+           },
+           py::arg("fixed"), py::arg("moving"))
+      .def_property_readonly("workspace_bytes", [](fastretina::Session& s) { return s.workspace().capacity_bytes(); });
+}
+
+}  // namespace fastretina::bindings

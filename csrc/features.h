@@ -1,0 +1,81 @@
+// One image as the rooms after the network see it: image -> network -> detect -> describe, and its vessel ridges.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/backend.h"
+#include "network/network.h"
+
+namespace fastretina {
+
+// How an image is shown to the network. The identity shows it as it is.
+struct Pose {
+  double scale = 1.0;     // of the working size
+  int quarter_turns = 0;  // counter-clockwise as seen on a screen
+  bool mirrored = false;  // left-right, before turning
+
+  friend bool operator==(const Pose&, const Pose&) = default;
+};
+
+struct FeatureOptions {
+  ImageOptions image;
+  NmsOptions detect;
+  RidgeOptions ridges;
+};
+
+struct Timings {  // milliseconds of wall time, summed over attempts
+  double image = 0, network = 0, detect = 0, describe = 0, match = 0, estimate = 0, refine = 0, quality = 0;
+};
+
+// Adds the time until it is destroyed to one entry of Timings.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& milliseconds);
+  ~Stopwatch();
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& milliseconds_;
+  double start_;
+};
+
+// Owns its memory, which only grows.
+class Features {
+ public:
+  Pose pose;
+  Size input;                 // of the caller's image, px
+  Size content;               // the part of the plane that shows the image
+  Transform T_network_input;  // the caller's px -> network px
+  float contrast = 0;
+  View<float> gray;           // content-sized intensities at network scale
+  View<float> plane;          // normalised, padded to the network's multiple
+  View<std::uint8_t> mask;    // plane-sized field of view
+  View<float> difference;     // the network's class-difference map: a heat map of key points at stride 4
+  Keypoints keypoints;
+  Descriptors descriptors;
+  RidgeMap ridges;
+
+  Features() = default;
+  Features(const Features&) = delete;  // the views point into the buffers
+  Features& operator=(const Features&) = delete;
+
+  // From the caller's image, as it is.
+  void extract(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
+               const Context& context, Workspace& workspace, Timings& timings);
+  // From features made before, in another pose: the image is taken from their `gray`.
+  void extract(const Features& first, const Pose& other, Network& network, const FeatureOptions& options,
+               const Backend& backend, const Context& context, Workspace& workspace, Timings& timings);
+
+ private:
+  void run(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
+           const Context& context, Workspace& workspace, Timings& timings);
+  void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
+
+  std::vector<float> gray_, plane_, difference_, xy_, score_, rows_, ridge_buffer_;
+  std::vector<std::uint8_t> mask_;
+  int keypoint_count_ = 0, ridge_count_ = 0;
+};
+
+}  // namespace fastretina

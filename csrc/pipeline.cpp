@@ -1,0 +1,183 @@
+#include "pipeline.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+namespace fastretina {
+namespace {
+
+// Further attempts, cheap and likely ones first. Both sides only ever shrink: the device with the larger field loses nothing
+// that the other one shows. The network is trained for relative rotations up to 50 degrees, so quarter turns cover the circle.
+std::vector<Rung> ladder() {
+  constexpr double kFields[] = {1.0, 1.0 / 1.7, 1.0 / 2.9};  // fields of view differ by up to x3 (30 to 100 degrees, crops)
+  std::vector<Rung> rungs;
+  const auto add = [&](double fixed, double moving, int turns, bool mirrored) {
+    rungs.push_back({{fixed, 0, false}, {moving, turns, mirrored}});
+  };
+  for (const bool mirrored : {false, true})
+    for (int turns = 0; turns < 4; ++turns) {
+      add(1, 1, turns, mirrored);
+      if (mirrored || turns != 0) continue;
+      for (const double field : {kFields[1], kFields[2]}) {
+        add(1, field, turns, mirrored);
+        add(field, 1, turns, mirrored);
+      }
+    }
+  return rungs;
+}
+
+// Matches -> point pairs, in the order of the matches (best first).
+PointPairs pair_up(const Matches& matches, const Keypoints& fixed, const Keypoints& moving, Workspace& workspace) {
+  float* fixed_xy = workspace.take<float>(2 * matches.capacity);
+  float* moving_xy = workspace.take<float>(2 * matches.capacity);
+  for (int i = 0; i < *matches.count; ++i) {
+    std::copy_n(fixed.xy + 2 * matches.fixed[i], 2, fixed_xy + 2 * i);
+    std::copy_n(moving.xy + 2 * matches.moving[i], 2, moving_xy + 2 * i);
+  }
+  return {fixed_xy, moving_xy, nullptr, matches.count, matches.capacity};
+}
+
+Matches take_matches(int capacity, Workspace& workspace) {
+  Matches matches;
+  matches.fixed = workspace.take<int>(capacity);
+  matches.moving = workspace.take<int>(capacity);
+  matches.score = workspace.take<float>(capacity);
+  matches.count = workspace.take<int>(1);
+  matches.capacity = capacity;
+  *matches.count = 0;
+  return matches;
+}
+
+// Network px on both sides -> the callers' px on both sides.
+bool to_input(const Transform& T_network, const Features& fixed, const Features& moving, Transform& T_input) {
+  Transform back, half;
+  return invert(fixed.T_network_input, back) && compose(T_network, moving.T_network_input, half) &&
+         compose(back, half, T_input);
+}
+
+void to_input_points(const PointPairs& pairs, const Features& fixed, const Features& moving, Candidate& out) {
+  const auto map = [](const Transform& T, const float* from, int n, std::vector<float>& to) {
+    Transform back;
+    invert(T, back);
+    to.resize(2 * static_cast<std::size_t>(n));
+    for (int i = 0; i < n; ++i) {
+      const Point q = apply(back, {from[2 * i], from[2 * i + 1]});
+      to[2 * static_cast<std::size_t>(i)] = static_cast<float>(q.x);
+      to[2 * static_cast<std::size_t>(i) + 1] = static_cast<float>(q.y);
+    }
+  };
+  map(fixed.T_network_input, pairs.fixed_xy, *pairs.count, out.fixed_xy);
+  map(moving.T_network_input, pairs.moving_xy, *pairs.count, out.moving_xy);
+}
+
+}  // namespace
+
+Session::Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend)
+    : network_(std::move(network)), options_(options), backend_(backend), context_(threads), rungs_(ladder()) {
+  options_.features.image.multiple = network_->multiple();
+}
+
+void Session::prepare(const Image& image, Prepared& out) {
+  if (out.poses_.empty()) out.poses_.push_back(std::make_unique<Features>());
+  out.used_ = 1;
+  out.poses_.front()->extract(image, *network_, options_.features, backend_, context_, workspace_, timings_);
+}
+
+const Features& Session::in_pose(Prepared& image, const Pose& pose) {
+  for (std::size_t i = 0; i < image.used_; ++i)
+    if (image.poses_[i]->pose == pose) return *image.poses_[i];
+  if (image.used_ == image.poses_.size()) image.poses_.push_back(std::make_unique<Features>());
+  Features& features = *image.poses_[image.used_];
+  features.extract(image.first(), pose, *network_, options_.features, backend_, context_, workspace_, timings_);
+  ++image.used_;
+  return features;
+}
+
+const Registration& Session::register_pair(Prepared& fixed, const Image& moving) {
+  timings_ = {};
+  prepare(moving, moving_);
+  return climb(fixed, moving_);
+}
+
+const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
+  timings_ = {};
+  return climb(fixed, moving);
+}
+
+// The ladder: attempts in order until one is strong; the best one is the answer.
+const Registration& Session::climb(Prepared& fixed, Prepared& moving) {
+  result_.attempts = 0;
+  for (const Rung& rung : rungs_) {
+    if (result_.attempts == options_.ladder.max_rungs) break;
+    candidate_.rung = result_.attempts++;
+    candidate_.fixed_pose = rung.fixed;
+    candidate_.moving_pose = rung.moving;
+    attempt(in_pose(fixed, rung.fixed), in_pose(moving, rung.moving), candidate_);
+    if (candidate_.rung == 0 || candidate_.quality.confidence > result_.best.quality.confidence)
+      std::swap(result_.best, candidate_);
+    if (result_.best.quality.confidence >= options_.ladder.strong_confidence) break;
+    if (result_.best.quality.status == Status::no_content) break;
+  }
+  result_.timings = timings_;
+  return result_;
+}
+
+// One rung: match -> estimate -> refine -> quality.
+void Session::attempt(const Features& fixed, const Features& moving, Candidate& out) {
+  const Workspace::Frame frame(workspace_);
+  QualityInputs& measured = out.measured = {};
+  measured.fixed = fixed.content;
+  measured.moving = moving.content;
+  measured.contrast_fixed = fixed.contrast;
+  measured.contrast_moving = moving.contrast;
+  measured.keypoints_fixed = *fixed.keypoints.count;
+  measured.keypoints_moving = *moving.keypoints.count;
+
+  const Matches matches = take_matches(fixed.keypoints.capacity, workspace_);
+  PointPairs pairs;
+  {
+    const Stopwatch stopwatch(timings_.match);
+    backend_.match(context_, workspace_, fixed.descriptors, moving.descriptors, options_.match, matches);
+    pairs = pair_up(matches, fixed.keypoints, moving.keypoints, workspace_);
+  }
+  std::uint8_t* inlier = workspace_.take<std::uint8_t>(pairs.capacity);
+  std::fill_n(inlier, pairs.capacity, std::uint8_t{0});
+  const Estimate estimate = fit(fixed, moving, matches, pairs, inlier);
+  measured.found = estimate.found;
+  measured.matches = *pairs.count;
+  if (estimate.found) {
+    const Stopwatch stopwatch(timings_.refine);
+    Refinement refinement;
+    backend_.refine(context_, workspace_, fixed.ridges, moving.ridges, estimate.T_fixed_moving, options_.refine, &refinement);
+    measured.T_fixed_moving = refinement.T_fixed_moving;
+    measured.inliers = estimate.inliers;
+    measured.inlier_rms_px = estimate.rms_px;
+    measured.coverage = estimate.coverage;
+    measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
+                                                            refinement.T_fixed_moving, &measured.overlap_px);
+  }
+  const Stopwatch stopwatch(timings_.quality);
+  out.quality = quality(measured, options_.quality);
+  out.found = estimate.found && to_input(measured.T_fixed_moving, fixed, moving, out.T_fixed_moving);
+  to_input_points(pairs, fixed, moving, out);
+  out.score.assign(matches.score, matches.score + *matches.count);
+  out.inlier.assign(inlier, inlier + *pairs.count);
+}
+
+// Similarity first; then matches again under its guidance; then a higher model where it explains clearly more.
+Estimate Session::fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs,
+                      std::uint8_t* inlier) {
+  const Stopwatch stopwatch(timings_.estimate);
+  Estimate estimate;
+  backend_.estimate(context_, workspace_, pairs, options_.estimate, &estimate, inlier);
+  if (!estimate.found) return estimate;
+  backend_.match_guided(context_, workspace_, fixed.descriptors, moving.descriptors, fixed.keypoints, moving.keypoints,
+                        estimate.T_fixed_moving, options_.guided, matches);
+  pairs = pair_up(matches, fixed.keypoints, moving.keypoints, workspace_);
+  backend_.upgrade(context_, workspace_, pairs, estimate.T_fixed_moving, fixed.content, moving.content, options_.upgrade,
+                   &estimate, inlier);
+  return estimate;
+}
+
+}  // namespace fastretina

@@ -1,0 +1,102 @@
+// The whole registration, in the order of the rooms. pipeline.cpp is the file to read first.
+//
+// A Session (threads, scratch, network) belongs to one thread. An image prepared once may be registered against many times.
+// Failure to register is data: see quality/quality.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "core/backend.h"
+#include "features.h"
+#include "network/network.h"
+#include "quality/quality.h"
+
+namespace fastretina {
+
+enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, homography = 3, quadratic = 4 };
+
+// How one attempt shows the two images.
+struct Rung {
+  Pose fixed, moving;
+};
+
+struct LadderOptions {
+  double strong_confidence = 0.9;  // an attempt at least this good ends the climb
+  int max_rungs = 64;              // 1: the first attempt only
+};
+
+struct Options {
+  TransformChoice transform = TransformChoice::automatic;
+  FeatureOptions features;
+  MatchOptions match;
+  GuidedMatchOptions guided;
+  EstimateOptions estimate;
+  UpgradeOptions upgrade;
+  RefineOptions refine;
+  QualityOptions quality;
+  LadderOptions ladder;
+};
+
+// One image, ready to be registered: its features as it is, and, once a weak pair asked for them, in other poses.
+// Belongs to one session at a time. Memory only grows.
+class Prepared {
+ public:
+  const Features& first() const { return *poses_.front(); }
+
+ private:
+  friend class Session;
+  std::vector<std::unique_ptr<Features>> poses_;  // the first is the image as it is
+  std::size_t used_ = 0;
+};
+
+// What one rung of the ladder found. Points and transforms are in the callers' pixels.
+struct Candidate {
+  Quality quality;
+  QualityInputs measured;   // in network px
+  Transform T_fixed_moving;
+  bool found = false;
+  int rung = 0;             // 0: both images as they are
+  Pose fixed_pose, moving_pose;
+  std::vector<float> fixed_xy, moving_xy, score;  // matches, 2 and 2 and 1 numbers each
+  std::vector<std::uint8_t> inlier;
+};
+
+struct Registration {
+  Candidate best;    // by confidence; meaningful as a transform only where best.found
+  int attempts = 0;  // rungs climbed
+  Timings timings;
+};
+
+class Session {
+ public:
+  // network: may be shared with other sessions if it says so; runs on this session's thread.
+  Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend = cpu_backend());
+
+  void prepare(const Image& image, Prepared& out);
+  const Registration& register_pair(Prepared& fixed, const Image& moving);
+  const Registration& register_pair(Prepared& fixed, Prepared& moving);
+
+  const Options& options() const { return options_; }
+  Workspace& workspace() { return workspace_; }
+
+ private:
+  const Features& in_pose(Prepared& image, const Pose& pose);
+  const Registration& climb(Prepared& fixed, Prepared& moving);
+  void attempt(const Features& fixed, const Features& moving, Candidate& out);
+  Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);
+
+  std::shared_ptr<Network> network_;
+  Options options_;
+  const Backend& backend_;
+  Context context_;
+  std::vector<Rung> rungs_;
+  Workspace workspace_;
+  Timings timings_;
+  Prepared moving_;
+  Candidate candidate_;
+  Registration result_;
+};
+
+}  // namespace fastretina

@@ -1,0 +1,68 @@
+"""Room 2, network: who runs it. One adapter a file; importing this package imports no inference library.
+
+An engine is an object with ``name``, ``precision``, ``multiple`` (what plane sizes are padded to), ``dims`` (of a
+descriptor) and ``run(plane)``: ``(H, W)`` float32 -> class maps ``(2, H/4, W/4)`` and descriptors ``(D, H/4, W/4)``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastretina.engines.manifest import Manifest, load_manifest
+from fastretina.errors import EngineError, InvalidInput
+
+__all__ = ["ENGINES", "Engine", "Manifest", "available", "create", "load_manifest"]
+
+Maps = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+class Engine(Protocol):
+    """What the pipeline asks of a network, whoever runs it."""
+
+    name: str
+    precision: str
+    multiple: int
+    dims: int
+
+    def run(self, plane: NDArray[np.float32]) -> Maps:
+        """``(H, W)`` float32, sides multiples of ``multiple`` -> (class maps, descriptors), float32."""
+        ...
+
+
+# Name -> (library it needs, adapter). In order of preference for engine="auto" on a CPU.
+ENGINES: dict[str, tuple[str, str]] = {
+    "openvino": ("openvino", "fastretina.engines.openvino_engine:OpenVINOEngine"),
+    "onnxruntime": ("onnxruntime", "fastretina.engines.onnxruntime_engine:OnnxRuntimeEngine"),
+    "torch": ("torch", "fastretina.engines.torch_engine:TorchEngine"),
+}
+
+
+def available() -> list[str]:
+    """The engines whose library is installed, best first. Imports none of them."""
+    return [name for name, (library, _) in ENGINES.items() if importlib.util.find_spec(library) is not None]
+
+
+def create(name: str, manifest: Manifest, *, precision: str, device: str, threads: int) -> Engine:
+    """The engine ``name`` ("auto": the best one installed) with the network of ``manifest``.
+
+    Raises InvalidInput for an unknown name and EngineError where the engine is not installed or cannot run the network.
+    """
+    installed = available()
+    if name == "auto":
+        if not installed:
+            raise EngineError("engine: none is installed; remedy: pip install openvino")
+        name = installed[0]
+    if name not in ENGINES:
+        raise InvalidInput(f"engine: got {name!r}; allowed: auto, {', '.join(ENGINES)}")
+    if name not in installed:
+        raise EngineError(f"engine: {name!r} is not installed; remedy: pip install {ENGINES[name][0]}")
+    module, _, adapter = ENGINES[name][1].partition(":")
+    build: Callable[..., Any] = getattr(importlib.import_module(module), adapter)
+    engine: Engine = build(manifest, precision=precision, device=device, threads=threads)
+    return engine

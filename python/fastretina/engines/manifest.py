@@ -1,0 +1,87 @@
+"""What is known of a network: ``<name>.toml`` beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastretina.errors import EngineError, InvalidInput
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+_FILES = {"f32": "onnx", "int8": "onnx_int8", "torch": "safetensors"}  # precision -> table of the manifest
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A network's facts. ``data`` is the whole file; the properties are what the rooms need."""
+
+    folder: Path
+    data: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The network's name."""
+        return str(self.data["name"])
+
+    @property
+    def multiple(self) -> int:
+        """Plane sizes are padded to a multiple of this."""
+        return int(self.data["pad_multiple"])
+
+    @property
+    def dims(self) -> int:
+        """Length of a descriptor."""
+        return int(self.data["descriptor_dims"])
+
+    @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the f32 network: its identity in every result."""
+        return str(self.data["weights"]["onnx"]["sha256"])
+
+    def offers(self, precision: str) -> bool:
+        """Whether there are weights for ``precision`` (bf16 and f16 run the f32 file)."""
+        return _FILES.get(precision, "onnx") in self.data["weights"]
+
+    def weights(self, precision: str) -> Path:
+        """The checked weights file for ``precision`` ("f32", "int8" or "torch"). EngineError: missing or altered."""
+        entry = self.data["weights"].get(_FILES[precision])
+        if entry is None:
+            raise EngineError(f"weights: network {self.name!r} has no {precision} file")
+        path = self.folder / str(entry["file"])
+        if not path.is_file():
+            raise EngineError(f"weights: {path} is missing; remedy: reinstall the package")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+            raise EngineError(f"weights: {path} is not the file its manifest names (SHA-256 differs); remedy: reinstall")
+        return path
+
+    def torch_network(self) -> nn.Module:
+        """The network as a module with its trained weights."""
+        from safetensors.torch import load_file
+
+        from fastretina.networks.retina_craquelure import RetinaCraquelureNet
+
+        network = RetinaCraquelureNet()
+        network.load_state_dict(load_file(self.weights("torch")))
+        return network
+
+
+def load_manifest(weights: str | Path) -> Manifest:
+    """The manifest of a shipped weight set ("default", or its name), or at a path. InvalidInput: there is none."""
+    shipped = {path.stem: path for path in sorted(WEIGHTS.glob("*.toml"))}
+    name = "retina" if str(weights) == "default" else str(weights)
+    path = shipped.get(name) or Path(weights)
+    if path.suffix != ".toml" or not path.is_file():
+        raise InvalidInput(f"weights: got {str(weights)!r}; allowed: default, {', '.join(shipped)} or a manifest's path (.toml)")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest(path.parent, data)
+        manifest.name, manifest.multiple, manifest.dims, manifest.weights_hash  # noqa: B018
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
+        raise EngineError(f"weights: {path} is no manifest of a network ({error})") from error
+    return manifest

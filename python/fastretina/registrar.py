@@ -1,0 +1,156 @@
+"""``Registrar``: heavy work once, then pair after pair."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastretina import engines
+from fastretina.config import Config
+from fastretina.errors import EngineError, InvalidInput
+from fastretina.transform import Transform
+from fastretina.types import Prepared, Registration
+
+if TYPE_CHECKING:
+    from fastretina import _core
+
+Image = NDArray[Any]
+
+
+class Registrar:
+    """Registers pairs of retinal images. Keywords as in :class:`fastretina.config.Config`; an unknown one is an error.
+
+    Building it loads and compiles the network; ``register`` then runs the rooms. One thread at a time may use it.
+    """
+
+    def __init__(self, **keywords: Any) -> None:
+        self.config = config = Config.from_keywords(**keywords)
+        self.threads = int(config.threads or os.cpu_count() or 1)
+        self.manifest = engines.load_manifest(config.weights)
+        self.backend = _choose_backend(config.backend)
+        self.engine = engines.create(
+            config.engine, self.manifest, precision=config.precision, device=config.device, threads=self.threads
+        )
+        if self.backend == "native":
+            from fastretina import _core
+
+            self._pipeline: Any = _core.Pipeline(self.engine, native_options(config), self.threads)
+        else:
+            from fastretina.torch_path.pipeline import Pipeline
+
+            self._pipeline = Pipeline(self.engine, config, self.threads)
+
+    def __repr__(self) -> str:
+        return f"Registrar(engine={self.engine.name!r}, precision={self.engine.precision!r}, backend={self.backend!r})"
+
+    def prepare(self, image: Image) -> Prepared:
+        """The features of ``image``, for use as FIXED in many registrations: each then costs one network pass.
+
+        ``image``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px. Raises InvalidInput.
+        """
+        return self._prepare(image, "image")
+
+    def register(self, fixed: Image | Prepared, moving: Image | Prepared) -> Registration:
+        """Register MOVING to FIXED: images as ``prepare`` takes them (sizes may differ), or what it returned.
+
+        A pair that cannot be registered is a refusal (``result.ok`` False), not an exception. Raises InvalidInput.
+        """
+        start = time.perf_counter()
+        fixed = self._prepare(fixed, "fixed") if not isinstance(fixed, Prepared) else self._own(fixed, "fixed")
+        moving = self._prepare(moving, "moving") if not isinstance(moving, Prepared) else self._own(moving, "moving")
+        found = self._pipeline.register(fixed.payload, moving.payload)
+        return self._result(found, fixed, moving, (time.perf_counter() - start) * 1e3)
+
+    def _own(self, prepared: Prepared, argument: str) -> Prepared:
+        if prepared.owner is not self:
+            raise InvalidInput(f"{argument}: was prepared by another Registrar; remedy: prepare it with this one")
+        return prepared
+
+    def _prepare(self, image: Image, argument: str) -> Prepared:
+        if not isinstance(image, np.ndarray):
+            raise InvalidInput(f"{argument}: got {type(image).__name__}, expected a NumPy array (H, W) or (H, W, 3)")
+        payload = self._pipeline.prepare(image, argument)
+        return Prepared(size=(image.shape[1], image.shape[0]), owner=self, payload=payload)
+
+    def _result(self, found: dict[str, Any], fixed: Prepared, moving: Prepared, total_ms: float) -> Registration:
+        transform = None if found["transform"] is None else _transform(*found["transform"])
+        matches = np.concatenate([found["fixed_xy"], found["moving_xy"]], axis=1).astype(np.float64)
+        return Registration(
+            status=found["status"],
+            confidence=found["confidence"],
+            transform=transform,
+            fixed_size=fixed.size,
+            moving_size=moving.size,
+            choices=self._choices(found, transform),
+            matches=matches,
+            match_scores=found["score"].astype(np.float64),
+            inliers=found["inlier"].astype(bool),
+            timings_ms={**found["timings_ms"], "total": total_ms},
+            quality=found["quality"],
+            keypoints_fixed=fixed.payload.keypoints.astype(np.float64),
+            keypoints_moving=moving.payload.keypoints.astype(np.float64),
+            heatmap_fixed=fixed.payload.heatmap,
+            heatmap_moving=moving.payload.heatmap,
+            weights_hash=self.manifest.weights_hash,
+        )
+
+    def _choices(self, found: dict[str, Any], transform: Transform | None) -> dict[str, Any]:
+        """What every "auto" became, for this pair."""
+        return {
+            "method": self.config.method,
+            "network": self.manifest.name,
+            "engine": self.engine.name,
+            "precision": self.engine.precision,
+            "backend": self.backend,
+            "device": "cpu" if self.config.device == "auto" else self.config.device,
+            "threads": self.threads,
+            "model": None if transform is None else transform.kind,
+            "rung": found["rung"],
+            "attempts": found["attempts"],
+            "fixed_scale": found["fixed_pose"][0],
+            "moving_scale": found["moving_pose"][0],
+            "quarter_turns": found["moving_pose"][1],
+            "mirrored": found["moving_pose"][2],
+            "seed": self.config.seed,
+        }
+
+
+def register(fixed: Image, moving: Image, **options: Any) -> Registration:
+    """One-shot registration: ``Registrar(**options).register(fixed, moving)``. For many pairs keep a Registrar."""
+    return Registrar(**options).register(fixed, moving)
+
+
+def _transform(kind: int, params: NDArray[np.float64]) -> Transform:
+    """From the layout of csrc/core/types.h."""
+    name = ("identity", "similarity", "affine", "homography", "quadratic")[kind]
+    return Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
+
+
+def native_options(config: Config) -> _core.Options:
+    """The C++ defaults with what ``config`` sets."""
+    from fastretina import _core
+
+    options = _core.Options()
+    options.transform = getattr(_core.TransformChoice, config.transform)
+    options.estimate.seed = config.seed
+    if config.working_size is not None:
+        options.features.image.working_size = config.working_size
+    if config.max_keypoints is not None:
+        options.features.detect.max_keypoints = config.max_keypoints
+    return options
+
+
+def _choose_backend(backend: str) -> str:
+    if backend == "torch":
+        return backend
+    try:
+        from fastretina import _core  # noqa: F401
+    except ImportError as error:
+        if backend == "native":
+            raise EngineError("backend: the compiled core is missing; remedy: reinstall, or backend='torch'") from error
+        return "torch"
+    return "native"
