@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "core/backend.h"
-#include "features.h"
+#include "image_features.h"
 #include "network/network.h"
 #include "quality/quality.h"
 

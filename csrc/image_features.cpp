@@ -1,4 +1,4 @@
-#include "features.h"
+#include "image_features.h"
 
 #include <algorithm>
 #include <chrono>
