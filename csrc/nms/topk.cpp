@@ -1,0 +1,102 @@
+#include "nms/topk.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/order.h"
+
+namespace fastretina::cpu {
+namespace {
+
+constexpr int kBuckets = 4096;
+
+// Bucket 0 holds the best scores. Subtraction, product and truncation are monotone, so the order of buckets never
+// contradicts the order of scores; f64 keeps every intermediate finite.
+struct Bucketing {
+  double top, scale;
+  int operator()(float score) const { return static_cast<int>((top - static_cast<double>(score)) * scale); }
+};
+
+Bucketing bucketing(const Candidate* candidates, int n) {
+  float low = candidates[0].score, high = low;
+  for (int i = 1; i < n; ++i) {
+    low = std::min(low, candidates[i].score);
+    high = std::max(high, candidates[i].score);
+  }
+  const double range = static_cast<double>(high) - static_cast<double>(low);
+  return {high, range > 0 ? (kBuckets - 1) / range : 0.0};
+}
+
+bool before(const Candidate& a, const Candidate& b) { return better(a.score, a.index, b.score, b.index); }
+
+// Buckets hold one or two elements each unless the scores are very uneven.
+void sort_bucket(Candidate* begin, Candidate* end) {
+  if (end - begin > 24) {
+    std::sort(begin, end, before);
+    return;
+  }
+  for (Candidate* i = begin + 1; i < end; ++i) {
+    const Candidate x = *i;
+    Candidate* j = i;
+    for (; j > begin && before(x, j[-1]); --j) *j = j[-1];
+    *j = x;
+  }
+}
+
+}  // namespace
+
+std::size_t topk_scratch_bytes(int n) {
+  return static_cast<std::size_t>(n) * (sizeof(Candidate) + sizeof(std::uint16_t));
+}
+
+int topk(const Candidate* candidates, int n, int k, int map_width, void* scratch, const Keypoints& out) {
+  const int kept = std::min(n, k);
+  if (kept <= 0) return 0;
+  auto* sorted = static_cast<Candidate*>(scratch);
+  auto* bucket_of = reinterpret_cast<std::uint16_t*>(sorted + n);
+
+  // One counting pass; the scatter leaves out the buckets that lie behind the k-th element.
+  const Bucketing bucket = bucketing(candidates, n);
+  std::array<int, kBuckets + 1> start{};
+  for (int i = 0; i < n; ++i) {
+    bucket_of[i] = static_cast<std::uint16_t>(bucket(candidates[i].score));
+    ++start[static_cast<std::size_t>(bucket_of[i]) + 1];
+  }
+  int last = 0;  // the bucket of the k-th element
+  for (std::size_t b = 0; b < kBuckets && start[b] < kept; ++b) {
+    start[b + 1] += start[b];
+    last = static_cast<int>(b);
+  }
+  std::array<int, kBuckets> next;
+  std::copy_n(start.begin(), last + 1, next.begin());
+  for (int i = 0; i < n; ++i)
+    if (bucket_of[i] <= last) sorted[next[bucket_of[i]]++] = candidates[i];
+
+  for (int b = 0; b <= last; ++b)
+    sort_bucket(sorted + start[static_cast<std::size_t>(b)], sorted + start[static_cast<std::size_t>(b) + 1]);
+  const auto width = static_cast<std::uint32_t>(map_width);
+  for (int i = 0; i < kept; ++i) {
+    out.xy[2 * i] = static_cast<float>(sorted[i].index % width);
+    out.xy[2 * i + 1] = static_cast<float>(sorted[i].index / width);
+    out.score[i] = sorted[i].score;
+  }
+  return kept;
+}
+
+CandidateLists::CandidateLists(Workspace& workspace, int rows, int grain, int width, int radius)
+    : chunks_((rows + grain - 1) / grain), capacity_(max_found(grain, width, radius) + 1) {
+  candidates_ = workspace.take<Candidate>(static_cast<std::size_t>(chunks_ * capacity_));
+  counts_ = workspace.take<int>(static_cast<std::size_t>(chunks_));
+}
+
+int CandidateLists::best(Workspace& workspace, int k, int map_width, const Keypoints& out) {
+  int n = counts_[0];
+  for (int c = 1; c < chunks_; ++c) {  // close the gaps
+    std::memmove(candidates_ + n, chunk(c), static_cast<std::size_t>(counts_[c]) * sizeof(Candidate));
+    n += counts_[c];
+  }
+  return topk(candidates_, n, k, map_width, workspace.take<std::byte>(topk_scratch_bytes(n)), out);
+}
+
+}  // namespace fastretina::cpu
