@@ -1,0 +1,1 @@
+"""Network definitions (PyTorch), one file each; importing this package does not import torch."""

@@ -1,0 +1,44 @@
+"""Loss curves of a run as a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+PANELS = (("detector", "detector loss"), ("descriptor", "descriptor loss"), ("correct", "nearest is right"))
+
+
+def draw_curves(log: Path, picture: Path, width: int = 900, height: int = 260) -> None:
+    """Draw ``log.csv`` as one panel a quantity over the minutes of the run; drawn with OpenCV, needs no plot library."""
+    with log.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    canvas = np.full((height, width, 3), 255, np.uint8)
+    panel = width // len(PANELS)
+    for i, (column, title) in enumerate(PANELS):
+        left, right, top, bottom = i * panel + 50, (i + 1) * panel - 15, 35, height - 40
+        cv2.rectangle(canvas, (left, top), (right, bottom), (200, 200, 200), 1)
+        _text(canvas, title, (left, top - 10))
+        if len(rows) < 2:
+            continue
+        x = np.array([float(r["minutes"]) for r in rows])
+        y = np.array([float(r[column]) for r in rows])
+        low, high = float(y.min()), float(np.quantile(y, 0.995))
+        span = max(high - low, 1e-9)
+        px = left + (x - x[0]) / max(x[-1] - x[0], 1e-9) * (right - left)
+        py = bottom - np.clip((y - low) / span, 0, 1) * (bottom - top)
+        line = np.stack([px, py], 1).round().astype(np.int32)
+        cv2.polylines(canvas, [line], False, (170, 90, 20), 1, cv2.LINE_AA)
+        _text(canvas, f"{high:.3g}", (left - 46, top + 8))
+        _text(canvas, f"{low:.3g}", (left - 46, bottom))
+        _text(canvas, f"{x[0]:.0f} - {x[-1]:.1f} min", (left, bottom + 20))
+    temporary = picture.with_name("partial." + picture.name)
+    if not cv2.imwrite(str(temporary), canvas):
+        raise OSError(f"{picture}: cannot be written")
+    temporary.replace(picture)
+
+
+def _text(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:
+    cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
