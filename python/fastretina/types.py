@@ -98,13 +98,13 @@ class Registration:
         from fastretina import __version__
 
         return {
-            "choices": {k: _plain(v) for k, v in self.choices.items() if k not in _NOT_RECORDED},
+            "choices": {k: plain(v) for k, v in self.choices.items() if k not in _NOT_RECORDED},
             "confidence": float(self.confidence),
-            "engine": _plain(self.choices.get("engine")),
+            "engine": plain(self.choices.get("engine")),
             "fixed_size": list(self.fixed_size),
             "moving_size": list(self.moving_size),
             "pixel_convention": PIXEL_CONVENTION,
-            "precision": _plain(self.choices.get("precision")),
+            "precision": plain(self.choices.get("precision")),
             "status": self.status,
             "transform": self.transform.to_dict() if self.ok and self.transform is not None else None,
             "version": __version__,
@@ -125,12 +125,12 @@ class Prepared:
     payload: Any = field(repr=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """NumPy scalars and tuples as what JSON knows; infinities and NaN (of ratios without a denominator) as None."""
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

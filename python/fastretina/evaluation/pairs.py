@@ -124,8 +124,11 @@ def perturb(image: NDArray[Any], kind: str, name: str, keep: Floats | None = Non
     if (share := _amount(kind, "crop")) is not None and share < 1:
         h, w = int(height * share), int(width * share)
         corners = rng.integers(0, [width - w + 1, height - h + 1], (8, 2))
-        inside = [np.zeros(1) if keep is None else ((keep >= c) & (keep < c + (w, h))).all(axis=1) for c in corners]
-        held = [int(i.sum()) for i in inside]
+        far = corners + np.array([w, h])
+        inside = [
+            keep is not None and ((keep >= c) & (keep < f)).all(axis=1) for c, f in zip(corners, far, strict=True)
+        ]
+        held = [int(np.sum(i)) for i in inside]
         x, y = (int(v) for v in corners[int(np.argmax(held))])
         cropped = np.ascontiguousarray(image[y : y + h, x : x + w])
         return cropped, Transform.from_matrix([[1, 0, -x], [0, 1, -y]])

@@ -29,11 +29,21 @@ class OutputFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Make the folder where needed. Raises InvalidInput if nothing can be written there."""
         self.path = Path(path)
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             os.unlink(_write_temporary(self.path, b""))
         except OSError as error:
             raise InvalidInput(f"{self.path}: the output folder is not writable ({error.strerror or error})") from error
+
+    def __enter__(self) -> OutputFolder:
+        return self
+
+    def __exit__(self, error_type: type[BaseException] | None, *_: object) -> None:
+        """After an error the folder goes again if it was made for nothing."""
+        if error_type is not None and self._made:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
 
     def fill(self, files: Mapping[str, bytes], absent: Iterable[str] = ()) -> None:
         """Write all files, or none: everything is on disk before the first name appears.
