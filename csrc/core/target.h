@@ -20,10 +20,13 @@
 
 #if defined(__GNUC__)
 #define FR_INLINE inline __attribute__((always_inline))
+#define FR_LAMBDA_INLINE __attribute__((always_inline))  // after a lambda's parameters
 #elif defined(_MSC_VER)
 #define FR_INLINE __forceinline
+#define FR_LAMBDA_INLINE
 #else
 #define FR_INLINE inline
+#define FR_LAMBDA_INLINE
 #endif
 
 #if FR_X86

@@ -88,8 +88,9 @@ FR_INLINE void bits_to_bytes_body(const std::uint64_t* bits, int n, std::uint8_t
 FR_INLINE void masked_sum_body(const float* row, const std::uint8_t* mask, int n, float* lanes) {
   float sums[kLanes];
   for (int j = 0; j < kLanes; ++j) sums[j] = lanes[j];
-  for (int x = 0; x < n; x += kLanes)  // padding has mask 0
-    for (int j = 0; j < kLanes; ++j) sums[j] += mask[x + j] ? row[x + j] : 0.f;
+  // Padding has mask 0. (With a conditional instead of the product, GCC 12 miscompiles this loop for AVX2.)
+  for (int x = 0; x < n; x += kLanes)
+    for (int j = 0; j < kLanes; ++j) sums[j] = std::fmaf(static_cast<float>(mask[x + j]), row[x + j], sums[j]);
   for (int j = 0; j < kLanes; ++j) lanes[j] = sums[j];
 }
 

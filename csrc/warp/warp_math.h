@@ -1,0 +1,150 @@
+// What decides a value in the room `warp`; shared by the twins.
+//
+// An output row is cut into spans of kSpan pixels that begin at multiples of kSpan. The source position of a span's
+// first pixel is computed in double precision; inside the span float offsets from it suffice (errors below 1e-5 px), so
+// that frames of any size keep their sub-pixel accuracy.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "core/hd.h"
+#include "core/transform.h"
+#include "warp/warp.h"
+
+namespace fastretina::warp_math {
+
+constexpr int kSpan = 64;
+constexpr double kFarPx = 1073741824.0;  // beyond this a position is no pixel's
+
+// --- positions --------------------------------------------------------------------------------------------------
+// source = base + (x0, y0) + t (ax, ay), t = i / (1 + b i), for pixel i of the span: exact for matrices.
+struct MatrixSpan {
+  std::int64_t base_x = 0, base_y = 0;
+  float x0 = 0, y0 = 0, ax = 0, ay = 0, b = 0;
+  bool regular = false;  // false: the pole is inside or the position is too far away; go pixel by pixel
+};
+
+// m: FIXED -> MOVING, scaled so that its third row is positive on the side of the pole that shows the moving frame.
+FR_HD MatrixSpan matrix_span(const double* m, double x, double y, bool projective) {
+  MatrixSpan s;
+  const double u = m[0] * x + m[1] * y + m[2], v = m[3] * x + m[4] * y + m[5];
+  const double w = projective ? m[6] * x + m[7] * y + m[8] : 1.0;
+  if (projective && !(w > 0 && w + m[6] * kSpan > 0)) return s;
+  const double sx = u / w, sy = v / w;
+  if (!(std::fabs(sx) < kFarPx && std::fabs(sy) < kFarPx)) return s;
+  const double fx = std::floor(sx), fy = std::floor(sy);
+  s.base_x = static_cast<std::int64_t>(fx);
+  s.base_y = static_cast<std::int64_t>(fy);
+  s.x0 = static_cast<float>(sx - fx);
+  s.y0 = static_cast<float>(sy - fy);
+  s.ax = static_cast<float>(projective ? (m[0] - sx * m[6]) / w : m[0]);
+  s.ay = static_cast<float>(projective ? (m[3] - sy * m[6]) / w : m[3]);
+  s.b = static_cast<float>(projective ? m[6] / w : 0.0);
+  s.regular = true;
+  return s;
+}
+
+FR_HD float matrix_step(const MatrixSpan& s, int i) {
+  const auto f = static_cast<float>(i);
+  return f / std::fmaf(s.b, f, 1.f);
+}
+
+// Around a known solution the quadratic is d + Q(d, d) = i e, d the offset in MOVING: everything is small.
+struct QuadraticSpan {
+  std::int64_t base_x = 0, base_y = 0;
+  float x0 = 0, y0 = 0, ex = 0, ey = 0;
+  float q[6] = {};  // x: q0 dx^2 + q1 dx dy + q2 dy^2; y: q3 ...
+};
+
+FR_HD bool quadratic_span(const Transform& t, Point q, QuadraticSpan& s) {
+  const Jacobian j = jacobian(t, q);
+  const double det = j.determinant();
+  if (!(std::fabs(q.x) < kFarPx && std::fabs(q.y) < kFarPx && det != 0)) return false;
+  const double fx = std::floor(q.x), fy = std::floor(q.y);
+  s.base_x = static_cast<std::int64_t>(fx);
+  s.base_y = static_cast<std::int64_t>(fy);
+  s.x0 = static_cast<float>(q.x - fx);
+  s.y0 = static_cast<float>(q.y - fy);
+  s.ex = static_cast<float>(j.d / det);
+  s.ey = static_cast<float>(-j.c / det);
+  for (int k = 0; k < 3; ++k) {
+    s.q[k] = static_cast<float>((j.d * t.p[3 + k] - j.b * t.p[9 + k]) / det);
+    s.q[3 + k] = static_cast<float>((j.a * t.p[9 + k] - j.c * t.p[3 + k]) / det);
+  }
+  return true;
+}
+
+// The offset of pixel i: second-order guess, then one Newton step. `worst` grows to the largest step, and to infinity
+// near a fold: the caller then goes pixel by pixel.
+FR_HD void quadratic_step(const QuadraticSpan& s, int i, float& dx, float& dy, float& worst) {
+  const auto f = static_cast<float>(i);
+  const float gx = f * s.ex, gy = f * s.ey;
+  const float xx = gx * gx, xy = gx * gy, yy = gy * gy;
+  const float hx = gx - std::fmaf(s.q[0], xx, std::fmaf(s.q[1], xy, s.q[2] * yy));
+  const float hy = gy - std::fmaf(s.q[3], xx, std::fmaf(s.q[4], xy, s.q[5] * yy));
+  const float kxx = hx * hx, kxy = hx * hy, kyy = hy * hy;
+  const float rx = gx - hx - std::fmaf(s.q[0], kxx, std::fmaf(s.q[1], kxy, s.q[2] * kyy));
+  const float ry = gy - hy - std::fmaf(s.q[3], kxx, std::fmaf(s.q[4], kxy, s.q[5] * kyy));
+  const float a = 1.f + std::fmaf(2.f * s.q[0], hx, s.q[1] * hy), b = std::fmaf(s.q[1], hx, 2.f * s.q[2] * hy);
+  const float c = std::fmaf(2.f * s.q[3], hx, s.q[4] * hy), d = 1.f + std::fmaf(s.q[4], hx, 2.f * s.q[5] * hy);
+  const float det = std::fmaf(a, d, -(b * c));
+  const float sx = std::fmaf(d, rx, -(b * ry)) / det, sy = std::fmaf(a, ry, -(c * rx)) / det;
+  dx = hx + sx;
+  dy = hy + sy;
+  const float step = std::fabs(sx) + std::fabs(sy);
+  const float seen = det > 0.1f ? step : HUGE_VALF;
+  worst = seen > worst ? seen : worst;
+}
+
+constexpr float kLargestStep = 0.03125f;  // px: the next Newton step would be below 1e-5 px
+
+// The solution that continues the neighbourhood of `centre` (the moving frame's), by Newton's method from `start`.
+// false: none (a fold, or far outside the frame).
+FR_HD bool solve_quadratic(const Transform& t, Point target, Point start, double orientation, double far, Point& q) {
+  q = start;
+  for (int i = 0; i < 16; ++i) {
+    const Point m = apply(t, q);
+    const Jacobian j = jacobian(t, q);
+    const double det = j.determinant();
+    if (!(det * orientation > 0)) return false;
+    const double ex = target.x - m.x, ey = target.y - m.y;
+    const double dx = (j.d * ex - j.b * ey) / det, dy = (j.a * ey - j.c * ex) / det;
+    q.x += dx;
+    q.y += dy;
+    const double reach = std::fabs(q.x) + std::fabs(q.y);
+    if (!(reach < far)) return false;
+    if (std::fabs(dx) + std::fabs(dy) < 1e-9 * (1 + reach)) return jacobian(t, q).determinant() * orientation > 0;
+  }
+  return false;
+}
+
+// --- samples ----------------------------------------------------------------------------------------------------
+FR_HD float bilinear(float a, float b, float c, float d, float fx, float fy) {
+  const float top = std::fmaf(fx, b - a, a), bottom = std::fmaf(fx, d - c, c);
+  return std::fmaf(fy, bottom - top, top);
+}
+
+// Keys' cubic, a = -0.75, at distance d <= 1 and 1 <= d <= 2.
+FR_HD float cubic_near(float d) { return std::fmaf(std::fmaf(1.25f, d, -2.25f), d * d, 1.f); }
+FR_HD float cubic_far(float d) { return std::fmaf(std::fmaf(std::fmaf(-0.75f, d, 3.75f), d, -6.f), d, 3.f); }
+FR_HD float cubic_sum(const float* w, float p0, float p1, float p2, float p3) {
+  return std::fmaf(w[3], p3, std::fmaf(w[2], p2, std::fmaf(w[1], p1, w[0] * p0)));
+}
+FR_HD void cubic_weights(float f, float* w) {
+  w[0] = cubic_far(1.f + f);
+  w[1] = cubic_near(f);
+  w[2] = cubic_near(1.f - f);
+  w[3] = cubic_far(2.f - f);
+}
+
+// Integers: clamped, then rounded half up.
+FR_HD void store(float v, std::uint8_t& out) {
+  out = static_cast<std::uint8_t>((v > 0.f ? (v < 255.f ? v : 255.f) : 0.f) + 0.5f);
+}
+FR_HD void store(float v, std::uint16_t& out) {
+  out = static_cast<std::uint16_t>((v > 0.f ? (v < 65535.f ? v : 65535.f) : 0.f) + 0.5f);
+}
+FR_HD void store(float v, float& out) { out = v; }
+
+}  // namespace fastretina::warp_math
