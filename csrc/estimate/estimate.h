@@ -1,10 +1,10 @@
 // Room 7, estimate: point pairs -> similarity, affine, homography or quadratic (12 parameters).
 //
-// estimate() is a robust fit from scratch: deterministic RANSAC (Fischler & Bolles 1981) with the truncated-quadratic score
-// (MSAC, Torr & Zisserman 2000), guided sampling when pairs are score-sorted (in the spirit of PROSAC, Chum & Matas 2005),
-// local optimisation, degeneracy and orientation checks. Samples come from the counter-based generator, so the answer
-// depends on the pairs, the options and the seed only.
-// upgrade() starts from a transform known to be roughly right and asks whether a higher model explains clearly more.
+// estimate() is a robust fit from scratch: deterministic RANSAC (Fischler & Bolles 1981) with the truncated-quadratic
+// score (MSAC, Torr & Zisserman 2000), guided sampling when pairs are score-sorted (in the spirit of PROSAC, Chum &
+// Matas 2005), local optimisation, degeneracy and orientation checks. Samples come from the counter-based generator, so
+// the answer depends on the pairs, the options and the seed only. upgrade() starts from a transform known to be roughly
+// right and asks whether a higher model explains clearly more.
 #pragma once
 
 #include "core/context.h"
@@ -28,7 +28,8 @@ struct EstimateOptions {
 struct UpgradeOptions {
   TransformKind max_kind = TransformKind::quadratic;
   double threshold_px = 3.0;
-  // A higher model must lower the penalised robust cost per pair by this share, on pairs that cover this much of the frame.
+  // A higher model must lower the penalised robust cost per pair by this share, on pairs that cover this much of the
+  // frame.
   double min_gain = 0.05;
 };
 
@@ -36,10 +37,10 @@ struct Estimate {
   Transform T_fixed_moving;
   bool found = false;
   int inliers = 0;
-  int iterations = 0;      // hypotheses drawn
-  double cost = 0.0;       // MSAC: sum of min(residual^2, threshold^2), px^2
-  double rms_px = 0.0;     // of the inliers
-  double coverage = 0.0;   // share of the occupied FIXED bounding grid (8 x 8 over the pairs' frame) holding inliers
+  int iterations = 0;     // hypotheses drawn
+  double cost = 0.0;      // MSAC: sum of min(residual^2, threshold^2), px^2
+  double rms_px = 0.0;    // of the inliers
+  double coverage = 0.0;  // share of the occupied FIXED bounding grid (8 x 8 over the pairs' frame) holding inliers
 };
 
 namespace cpu {

@@ -1,0 +1,148 @@
+// estimate and upgrade: point pairs as (N, 2) float32 arrays; a transform as (kind, params).
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "bind_transform.h"
+#include "estimate/estimate.h"
+
+namespace fastretina::bindings {
+namespace {
+
+struct HeldPairs {
+  Array<float> fixed, moving, weight;
+  bool weighted = false;
+  int count = 0;
+  PointPairs view() const { return {fixed.data(), moving.data(), weighted ? weight.data() : nullptr, &count, count}; }
+  HeldPairs(const HeldPairs&) = delete;
+  HeldPairs() = default;
+};
+
+// All exponents below the one of NaN and infinity; unlike a loop that may throw, this one is vectorised.
+void require_all_finite(const Array<float>& array, const char* argument) {
+  const float* data = array.data();
+  std::uint32_t largest = 0;
+  for (py::ssize_t i = 0; i < array.size(); ++i) {
+    std::uint32_t bits;
+    std::memcpy(&bits, data + i, sizeof(bits));
+    largest = std::max(largest, bits & 0x7FFFFFFFu);
+  }
+  require(largest < 0x7F800000u, argument, "NaN or infinity", "finite values");
+}
+
+void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, const py::object& weight) {
+  constexpr const char* kShape = "an (N, 2) float32 array";
+  held.fixed = checked<float>(fixed, "fixed_xy", 2, kShape);
+  held.moving = checked<float>(moving, "moving_xy", 2, kShape);
+  require(held.fixed.shape(1) == 2, "fixed_xy", shape_of(held.fixed), kShape);
+  require(held.moving.shape(1) == 2, "moving_xy", shape_of(held.moving), kShape);
+  require(held.moving.shape(0) == held.fixed.shape(0), "moving_xy", shape_of(held.moving), "as many rows as fixed_xy");
+  require(held.fixed.shape(0) <= (1 << 20), "fixed_xy", shape_of(held.fixed), "at most 2^20 rows");
+  require_all_finite(held.fixed, "fixed_xy");
+  require_all_finite(held.moving, "moving_xy");
+  held.weighted = !weight.is_none();
+  if (held.weighted) {
+    held.weight = checked<float>(weight, "weight", 1, "None or an (N,) float32 array");
+    require(held.weight.shape(0) == held.fixed.shape(0), "weight", shape_of(held.weight),
+            "as many entries as fixed_xy has rows");
+    require_all_finite(held.weight, "weight");
+    for (py::ssize_t i = 0; i < held.weight.size(); ++i)
+      if (held.weight.data()[i] < 0) throw InvalidArgument("weight", "a negative entry", "entries >= 0");
+  }
+  held.count = static_cast<int>(held.fixed.shape(0));
+}
+
+TransformKind kind_from(int kind, const char* argument) {
+  require(kind >= 1 && kind <= 4, argument, std::to_string(kind),
+          "1 (similarity), 2 (affine), 3 (homography) or 4 (quadratic)");
+  return static_cast<TransformKind>(kind);
+}
+
+void require_option(bool ok, const char* name, double got, const char* allowed) {
+  require(ok, name, std::to_string(got), allowed);
+}
+
+py::tuple result_of(const Estimate& e, const py::array_t<std::uint8_t>& inlier) {
+  return py::make_tuple(transform_to(e.T_fixed_moving), e.found, e.inliers, e.iterations, e.cost, e.rms_px, e.coverage,
+                        inlier);
+}
+
+}  // namespace
+
+void bind_estimate(py::module_& m) {
+  const EstimateOptions d;
+  m.def(
+      "estimate",
+      [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight, int kind,
+         double threshold_px, double confidence, int max_iterations, std::uint64_t seed, bool sorted, bool allow_mirror,
+         double min_scale, double max_scale) {
+        HeldPairs held;
+        hold(held, fixed, moving, weight);
+        const EstimateOptions o{kind_from(kind, "kind"),
+                                threshold_px,
+                                confidence,
+                                max_iterations,
+                                seed,
+                                sorted,
+                                allow_mirror,
+                                min_scale,
+                                max_scale};
+        require_option(threshold_px > 0 && threshold_px <= 1e4, "threshold_px", threshold_px, "in (0, 10000]");
+        require_option(confidence > 0 && confidence < 1, "confidence", confidence, "in (0, 1)");
+        require_option(max_iterations >= 1 && max_iterations <= 10000000, "max_iterations", max_iterations,
+                       "1...10000000");
+        require_option(min_scale > 0 && min_scale <= max_scale, "min_scale", min_scale, "in (0, max_scale]");
+        require_option(std::isfinite(max_scale), "max_scale", max_scale, "finite");
+        py::array_t<std::uint8_t> inlier(held.count);
+        Estimate out;
+        {
+          std::uint8_t* flags = inlier.mutable_data();
+          const PointPairs pairs = held.view();
+          py::gil_scoped_release release;
+          cpu::estimate(session.context, session.workspace, pairs, o, &out, flags);
+        }
+        return result_of(out, inlier);
+      },
+      py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight") = py::none(), py::kw_only(),
+      py::arg("kind") = static_cast<int>(d.kind), py::arg("threshold_px") = d.threshold_px,
+      py::arg("confidence") = d.confidence, py::arg("max_iterations") = d.max_iterations, py::arg("seed") = d.seed,
+      py::arg("sorted") = d.sorted, py::arg("allow_mirror") = d.allow_mirror, py::arg("min_scale") = d.min_scale,
+      py::arg("max_scale") = d.max_scale);
+
+  const UpgradeOptions u;
+  m.def(
+      "upgrade",
+      [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight, int start_kind,
+         const Array<double>& start_params, std::pair<int, int> fixed_size, std::pair<int, int> moving_size,
+         int max_kind, double threshold_px, double min_gain) {
+        HeldPairs held;
+        hold(held, fixed, moving, weight);
+        const Transform start = transform_from(start_kind, start_params);
+        const UpgradeOptions o{kind_from(max_kind, "max_kind"), threshold_px, min_gain};
+        require_option(threshold_px > 0 && threshold_px <= 1e4, "threshold_px", threshold_px, "in (0, 10000]");
+        require_option(min_gain >= 0 && min_gain < 1, "min_gain", min_gain, "in [0, 1)");
+        const auto size_from = [](std::pair<int, int> hw, const char* argument) {
+          require(hw.first > 0 && hw.second > 0, argument, std::to_string(hw.first) + " x " + std::to_string(hw.second),
+                  "(height, width), both positive");
+          return Size{hw.second, hw.first};
+        };
+        const Size fixed_frame = size_from(fixed_size, "fixed_size"),
+                   moving_frame = size_from(moving_size, "moving_size");
+        py::array_t<std::uint8_t> inlier(held.count);
+        Estimate out;
+        {
+          std::uint8_t* flags = inlier.mutable_data();
+          const PointPairs pairs = held.view();
+          py::gil_scoped_release release;
+          cpu::upgrade(session.context, session.workspace, pairs, start, fixed_frame, moving_frame, o, &out, flags);
+        }
+        return result_of(out, inlier);
+      },
+      py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight"), py::arg("start_kind"),
+      py::arg("start_params"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(),
+      py::arg("max_kind") = static_cast<int>(u.max_kind), py::arg("threshold_px") = u.threshold_px,
+      py::arg("min_gain") = u.min_gain);
+}
+
+}  // namespace fastretina::bindings
