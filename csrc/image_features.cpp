@@ -71,6 +71,30 @@ void Features::extract(const Features& first, const Pose& other, Network& networ
   run(image, network, scaled, backend, context, workspace, timings);
 }
 
+void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options) {
+  const auto plane_of = [](auto& buffer, Size size) {
+    buffer.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height));
+    return View(buffer.data(), size.width, size.height);
+  };
+  content = geometry.content;
+  gray = plane_of(gray_, geometry.content);
+  plane = plane_of(plane_, geometry.plane);
+  mask = plane_of(mask_, geometry.plane);
+  difference = plane_of(difference_, {geometry.plane.width / kStride, geometry.plane.height / kStride});
+
+  const auto capacity = static_cast<std::size_t>(options.detect.max_keypoints);
+  xy_.resize(2 * capacity);
+  score_.resize(capacity);
+  rows_.resize(capacity * static_cast<std::size_t>(dims));
+  keypoints = {xy_.data(), score_.data(), &keypoint_count_, options.detect.max_keypoints};
+  descriptors = {rows_.data(), &keypoint_count_, options.detect.max_keypoints, dims};
+
+  constexpr std::size_t kAlign = 64;
+  ridge_bytes_.resize(ridge_map_bytes(geometry.plane, options.ridges) + kAlign);
+  const auto address = reinterpret_cast<std::uintptr_t>(ridge_bytes_.data());
+  ridges = lay_out(geometry.plane, options.ridges, ridge_bytes_.data() + (kAlign - address % kAlign) % kAlign);
+}
+
 void Features::run(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
                    const Context& context, Workspace& workspace, Timings& timings) {
   const ImageGeometry geometry = image_geometry({image.width, image.height}, options.image);

@@ -1,10 +1,12 @@
 // One image as the rooms after the network see it: image -> network -> detect -> describe, and its vessel ridges.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "core/backend.h"
+#include "core/transform.h"
 #include "network/network.h"
 
 namespace fastretina {
@@ -73,9 +75,10 @@ class Features {
            const Context& context, Workspace& workspace, Timings& timings);
   void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
 
-  std::vector<float> gray_, plane_, difference_, xy_, score_, rows_, ridge_buffer_;
+  std::vector<float> gray_, plane_, difference_, xy_, score_, rows_;
+  std::vector<std::byte> ridge_bytes_;
   std::vector<std::uint8_t> mask_;
-  int keypoint_count_ = 0, ridge_count_ = 0;
+  int keypoint_count_ = 0;
 };
 
 }  // namespace fastretina

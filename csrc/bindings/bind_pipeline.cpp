@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "array.h"
-#include "bind_image.h"
+#include "python_image.h"
 #include "bind_transform.h"
 #include "pipeline.h"
 
@@ -147,14 +147,14 @@ void bind_pipeline(py::module_& m) {
            }),
            py::arg("engine"), py::arg("options"), py::arg("threads"))
       .def("prepare",
-           [](fastretina::Session& session, const py::object& image, const std::string& argument) {
-             const PythonImage input(image, argument.c_str());
+           [](fastretina::Session& session, const py::object& image) {
+             const PythonImage input(image, "image");
              auto prepared = std::make_unique<Prepared>();
              const py::gil_scoped_release release;
              session.prepare(input.image(), *prepared);
              return prepared;
            },
-           py::arg("image"), py::arg("argument") = "image")
+           py::arg("image"))
       .def("register",
            [](fastretina::Session& session, Prepared& fixed, Prepared& moving) {
              const Registration* result;

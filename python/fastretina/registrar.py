@@ -73,7 +73,10 @@ class Registrar:
     def _prepare(self, image: Image, argument: str) -> Prepared:
         if not isinstance(image, np.ndarray):
             raise InvalidInput(f"{argument}: got {type(image).__name__}, expected a NumPy array (H, W) or (H, W, 3)")
-        payload = self._pipeline.prepare(image, argument)
+        try:
+            payload = self._pipeline.prepare(image)
+        except InvalidInput as error:  # the rooms call it "image"; the caller knows it by another name
+            raise InvalidInput(f"{argument}{str(error).removeprefix('image')}") from None
         return Prepared(size=(image.shape[1], image.shape[0]), owner=self, payload=payload)
 
     def _result(self, found: dict[str, Any], fixed: Prepared, moving: Prepared, total_ms: float) -> Registration:

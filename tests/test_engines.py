@@ -1,0 +1,91 @@
+"""Engines: one network behind one interface, whoever runs it."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from fastretina import EngineError, InvalidInput, engines
+
+# Rounding of a network of ~20 layers whose sums have a few hundred terms: f32 differs by accumulation order only.
+F32_BOUND = 2e-3  # of outputs whose standard deviation is of order 1 to 10
+
+
+@pytest.fixture(scope="module")
+def plane() -> np.ndarray:
+    noise = np.random.default_rng(3).normal(size=(96, 128)).astype(np.float32)
+    return np.clip(noise, -4, 4)
+
+
+@pytest.fixture(scope="module")
+def manifest() -> engines.Manifest:
+    return engines.load_manifest("default")
+
+
+def run(name: str, manifest: engines.Manifest, plane: np.ndarray, precision: str = "f32", threads: int = 1):
+    engine = engines.create(name, manifest, precision=precision, device="cpu", threads=threads)
+    maps, descriptors = engine.run(plane)
+    return maps.copy(), descriptors.copy()
+
+
+def test_output_shapes_are_those_of_the_manifest(manifest, plane):
+    maps, descriptors = run("openvino", manifest, plane)
+    assert maps.shape == (2, 24, 32)
+    assert descriptors.shape == (manifest.dims, 24, 32)
+    assert maps.dtype == descriptors.dtype == np.float32
+
+
+@pytest.mark.parametrize("other", ["torch", "onnxruntime"])
+def test_f32_engines_agree(manifest, plane, other):
+    pytest.importorskip(other)
+    expected = run("openvino", manifest, plane)
+    for a, b in zip(expected, run(other, manifest, plane), strict=True):
+        assert np.abs(a - b).max() <= F32_BOUND * max(1.0, float(np.abs(a).max()))
+
+
+@pytest.mark.parametrize("precision", ["f32", "int8"])
+def test_openvino_gives_the_same_bits_again_and_on_two_threads(manifest, plane, precision):
+    first = run("openvino", manifest, plane, precision)
+    for threads in (1, 2):
+        again = run("openvino", manifest, plane, precision, threads)
+        assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_lower_precisions_stay_close_in_direction(manifest, plane):
+    reference = run("openvino", manifest, plane)[1]
+    low = run("openvino", manifest, plane, "int8")[1]
+    cosine = (reference * low).sum(0) / np.linalg.norm(reference, axis=0) / np.linalg.norm(low, axis=0)
+    assert np.median(cosine) > 0.97
+
+
+def test_misuse(manifest):
+    with pytest.raises(InvalidInput, match="engine: got 'openvin'"):
+        engines.create("openvin", manifest, precision="auto", device="cpu", threads=1)
+    with pytest.raises(EngineError, match="precision: 'f16'"):
+        engines.create("openvino", manifest, precision="f16", device="cpu", threads=1)
+    with pytest.raises(EngineError, match="device"):
+        engines.create("openvino", manifest, precision="f32", device="cuda", threads=1)
+    with pytest.raises(InvalidInput, match="weights: got 'nothing'"):
+        engines.load_manifest("nothing")
+
+
+def test_altered_or_missing_weights_are_refused(manifest, tmp_path):
+    for file in manifest.folder.iterdir():
+        shutil.copy(file, tmp_path)
+    altered = engines.load_manifest(tmp_path / f"{manifest.name}.toml")
+    path = altered.weights("f32")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
+    with pytest.raises(EngineError, match="is not the file its manifest names"):
+        altered.weights("f32")
+    path.unlink()
+    with pytest.raises(EngineError, match="is missing"):
+        altered.weights("f32")
+
+
+def test_a_broken_manifest_is_refused(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("name = 'x'\n")
+    with pytest.raises(EngineError, match="is no manifest"):
+        engines.load_manifest(path)

@@ -1,0 +1,172 @@
+"""The Python contract: Registrar, register, prepare, refusals, determinism."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastretina
+from fastretina import InvalidInput
+from fastretina.synth import synthetic_pair
+
+SIZE = (480, 480)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return synthetic_pair(seed=5, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def registrar():
+    return fastretina.Registrar(threads=1)
+
+
+@pytest.fixture(scope="module")
+def result(registrar, pair):
+    return registrar.register(pair.fixed, pair.moving)
+
+
+def mean_error(result, pair) -> float:
+    grid = np.stack(np.meshgrid(np.linspace(100, 380, 8), np.linspace(100, 380, 8)), -1).reshape(-1, 2)
+    return float(np.linalg.norm(result.transform(grid) - pair.transform(grid), axis=1).mean())
+
+
+def test_registers_a_synthetic_two_modality_pair(result, pair):
+    assert result.ok
+    assert result.status == "ok"
+    assert mean_error(result, pair) < 3
+    assert result.confidence > 0.5
+
+
+def test_result_is_complete(result):
+    assert len(result.matches) == len(result.inliers) == len(result.match_scores) > 20
+    assert result.inliers.sum() > 10
+    assert {"engine", "precision", "model", "rung", "mirrored"} <= set(result.choices)
+    assert {"image", "network", "detect", "describe", "match", "estimate", "refine", "quality", "total"} <= set(result.timings_ms)
+    inside = result.transform(result.matches[result.inliers, 2:])
+    assert np.linalg.norm(inside - result.matches[result.inliers, :2], axis=1).mean() < 4
+
+
+def test_warp_is_in_the_fixed_frame(result, pair):
+    image, valid = result.warp(pair.moving)
+    assert image.shape[:2] == valid.shape == pair.fixed.shape[:2]
+    assert image.dtype == pair.moving.dtype
+    assert valid.mean() > 0.5
+
+
+def test_prepare_gives_the_same_answer(registrar, result, pair):
+    prepared = registrar.prepare(pair.fixed)
+    for _ in range(2):
+        assert registrar.register(prepared, pair.moving).to_json() == result.to_json()
+
+
+def test_same_bytes_for_every_thread_count_and_repetition(result, pair):
+    for threads in (1, 2):
+        again = fastretina.Registrar(threads=threads).register(pair.fixed, pair.moving)
+        assert again.to_json() == result.to_json()
+
+
+def test_dtypes_agree(registrar, result, pair):
+    as_float = registrar.register((pair.fixed / 255).astype(np.float32), (pair.moving / 255).astype(np.float32))
+    as_u16 = registrar.register(pair.fixed.astype(np.uint16) * 257, pair.moving.astype(np.uint16) * 257)
+    grid = np.array([[100.0, 100], [300, 200], [240, 400]])
+    for other in (as_float, as_u16):
+        assert np.abs(other.transform(grid) - result.transform(grid)).max() < 0.5  # rounding of intensities only
+
+
+@pytest.mark.parametrize("model", ["similarity", "affine", "homography", "quadratic"])
+def test_model_can_be_asked_for(pair, model):
+    result = fastretina.Registrar(threads=1, transform=model).register(pair.fixed, pair.moving)
+    assert result.ok
+    assert result.transform.kind == model
+    assert mean_error(result, pair) < 6
+
+
+def black(rng):
+    return np.zeros((300, 300), np.uint8)
+
+
+def constant(rng):
+    return np.full((300, 300, 3), 120, np.uint8)
+
+
+def noise(rng):
+    return rng.integers(0, 255, (300, 300)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("make", [black, constant, noise])
+def test_frames_that_show_nothing_are_refused_and_the_next_pair_works(registrar, result, pair, make):
+    refused = registrar.register(pair.fixed, make(np.random.default_rng(0)))
+    assert not refused.ok
+    assert refused.status != "ok"
+    assert refused.confidence < 0.5
+    if make is not noise:
+        assert refused.status == "no_content"
+    assert registrar.register(pair.fixed, pair.moving).to_json() == result.to_json()
+
+
+def test_different_eyes_are_refused(registrar, pair):
+    other = synthetic_pair(seed=77, size=SIZE)
+    refused = registrar.register(pair.fixed, other.moving)
+    assert not refused.ok
+    assert refused.confidence < 0.5
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((0, 0), np.uint8), "moving"),
+        (np.zeros((1, 400), np.uint8), "moving"),
+        (np.zeros((63, 400), np.uint8), "moving"),
+        (np.zeros((300, 300, 5), np.uint8), "moving"),
+        (np.zeros((300, 300), object), "moving"),
+        (np.zeros((300, 300), np.float64), "moving"),
+        (np.full((300, 300), np.nan, np.float32), "moving"),
+        ([[1, 2], [3, 4]], "moving"),
+    ],
+    ids=["0x0", "1xN", "small", "5 channels", "object", "float64", "NaN", "list"],
+)
+def test_misuse_names_the_argument(registrar, pair, image, message):
+    with pytest.raises(InvalidInput, match=message):
+        registrar.register(pair.fixed, image)
+
+
+def test_unknown_keyword_names_the_nearest_one():
+    with pytest.raises(InvalidInput, match="working_size"):
+        fastretina.Registrar(workingsize=480)
+
+
+def test_prepared_belongs_to_its_registrar(registrar, pair):
+    other = fastretina.Registrar(threads=1)
+    with pytest.raises(InvalidInput, match="fixed: was prepared by another Registrar"):
+        other.register(registrar.prepare(pair.fixed), pair.moving)
+
+
+def test_python_and_native_defaults_are_one(registrar):
+    from fastretina import _core
+    from fastretina.registrar import native_options
+
+    def flat(options, prefix=""):
+        for name in dir(options):
+            if name.startswith("_"):
+                continue
+            value = getattr(options, name)
+            if type(value).__module__ == "fastretina._core" and not isinstance(value, int):
+                yield from flat(value, f"{prefix}{name}.")
+            else:
+                yield prefix + name, value
+
+    assert dict(flat(native_options(registrar.config))) == dict(flat(_core.Options()))
+
+
+def test_import_is_light():
+    code = (
+        "import sys, time; t = time.process_time(); import fastretina; t = time.process_time() - t;"
+        "heavy = {'torch', 'openvino', 'onnxruntime', 'cv2', 'tensorrt'} & set(sys.modules); print(heavy or 'light')"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "light"
