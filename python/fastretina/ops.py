@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastretina import _core
+from fastretina import _core, engines
+from fastretina.errors import InvalidInput
+from fastretina.transform import Transform
 
 _local = threading.local()
 
@@ -22,6 +25,82 @@ def _session(threads: int = 1) -> _core.Session:
     if threads not in sessions:
         sessions[threads] = _core.Session(threads)
     return sessions[threads]
+
+
+class NetworkImage(NamedTuple):
+    """An image as the network sees it."""
+
+    plane: np.ndarray
+    """(h, w) float32, locally normalised, 0 outside the field of view; padded to the network's multiple."""
+    mask: np.ndarray
+    """(h, w) uint8, 1 inside the field of view."""
+    gray: np.ndarray
+    """(content h, content w) float32 in [0, 1]: the resized intensities before normalisation."""
+    scale: float
+    """Network pixels per input pixel: x' = (x + 1/2) scale - 1/2."""
+    contrast: float
+    """Mean local deviation over the field of view, in intensities: near 0 for a frame without content."""
+    input_size: tuple[int, int]
+    """(width, height), input pixels."""
+    content_size: tuple[int, int]
+    """(width, height) of the part of the plane that shows the image."""
+
+
+def image(image: np.ndarray, *, threads: int = 1, **options: Any) -> NetworkImage:
+    """(H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1] -> one locally normalised plane and its field of view.
+
+    The longer side becomes ``working_size``; the plane is padded with zeros at the right and at the bottom to
+    ``multiple``. Of RGB the green channel is taken, the luma where green shows nothing. uint16 is divided by the smallest
+    of 1023, 4095, 16383 and 65535 that holds its maximum. Other options: ``dark_fraction``, ``erode_px``, ``clip``; see
+    csrc/image/image.h for what they mean. Defaults: ``_core.IMAGE_DEFAULTS``. Strided arrays are fine.
+
+    Raises InvalidInput for another dtype or shape, NaN or infinity, float32 values outside [0, 1], a shorter side below
+    64 px, an option out of range; TypeError for an unknown option. A black frame is none of these: its contrast is 0.
+    """
+    return NetworkImage(**_core.image(_session(threads), image, **options))
+
+
+class NetworkOutput(NamedTuple):
+    """What the network says of a plane, at stride 4: cell i is centred on pixel 4i + 1.5."""
+
+    class_maps: np.ndarray
+    """(2, H/4, W/4) float32: logits of "vessel" (a key point) and "background"."""
+    descriptors: np.ndarray
+    """(D, H/4, W/4) float32, not normalised."""
+
+    @property
+    def difference(self) -> np.ndarray:
+        """(H/4, W/4) float32: what ``upsample`` and ``detect`` take."""
+        return self.class_maps[0] - self.class_maps[1]
+
+
+@functools.lru_cache(maxsize=4)
+def _engine(weights: str, engine: str, precision: str, device: str, threads: int) -> engines.Engine:
+    return engines.create(engine, engines.load_manifest(weights), precision=precision, device=device, threads=threads)
+
+
+def network(
+    plane: np.ndarray,
+    *,
+    weights: str = "default",
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    threads: int = 1,
+) -> NetworkOutput:
+    """(H, W) float32 plane of ``image``, sides multiples of 8 -> class maps and dense descriptors.
+
+    RetinaCraquelureNet (Sindel, Maier & Christlein 2022), see fastretina/networks/retina_craquelure.py. The engine is kept
+    for the next call with the same keywords. Raises InvalidInput for a wrong plane or name, EngineError where the engine
+    is missing or cannot run here.
+    """
+    runner = _engine(weights, engine, precision, device, threads)
+    if not (isinstance(plane, np.ndarray) and plane.dtype == np.float32 and plane.ndim == 2 and plane.size > 0):
+        raise InvalidInput(f"plane: expected a (H, W) float32 array, got {getattr(plane, 'dtype', type(plane))}")
+    if plane.shape[0] % runner.multiple or plane.shape[1] % runner.multiple:
+        raise InvalidInput(f"plane: sides must be multiples of {runner.multiple}, got {plane.shape}; remedy: ops.image pads")
+    maps, descriptors = runner.run(np.ascontiguousarray(plane))
+    return NetworkOutput(maps.copy(), descriptors.copy())
 
 
 class Keypoints(NamedTuple):
@@ -66,3 +145,222 @@ def detect(difference: np.ndarray, mask: np.ndarray | None = None, *, threads: i
     Equal bit for bit to ``nms(upsample(difference), mask, ...)``; same options and errors. ``mask`` is (4h, 4w) uint8.
     """
     return Keypoints(*_core.detect(_session(threads), difference, mask, **options))
+
+
+def describe(map: np.ndarray, xy: np.ndarray, *, threads: int = 1) -> np.ndarray:
+    """Dense descriptors (D, h, w) float32 and points (N, 2) float32 -> (N, D) float32 rows of length 1.
+
+    Points are pixels of the (4h, 4w) image: cell i is centred on pixel 4i + 1.5; bilinear, clamped to the outermost cell
+    centres. ``map`` may have any strides: pass an (h, w, D) map as ``map.transpose(2, 0, 1)``, it is not copied. A row of
+    length below 1e-12 comes back as zeros.
+
+    Raises InvalidInput for a wrong dtype or shape, an empty map, NaN or infinity among the points.
+    """
+    return _core.describe(_session(threads), map, xy)
+
+
+class Warped(NamedTuple):
+    """An image in the FIXED frame."""
+
+    image: np.ndarray
+    """(height, width) or (height, width, C), of the type of the moving image; 0 where not valid."""
+    valid: np.ndarray
+    """(height, width) bool: the source position lies inside the moving image."""
+
+
+def warp(
+    moving: np.ndarray, transform: Transform, size: tuple[int, int], *, interpolation: str = "linear", threads: int = 1
+) -> Warped:
+    """``moving`` (H, W) or (H, W, 1...4), uint8, uint16 or float32, resampled into a frame of ``size`` (width, height).
+
+    ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` (no composite). Every pixel is mapped
+    back, exactly for matrices and by Newton's method for quadratics; it is valid where it lands within
+    [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's fold, that shows the moving frame's centre.
+    ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps outside repeat the border pixel. Integers
+    are clamped to their range and rounded half up. Frames of any size (no 32767-px limit); nothing but the result is
+    allocated.
+
+    Raises InvalidInput for another dtype or shape, a transform that cannot be inverted, an unknown interpolation.
+    """
+    if interpolation not in _INTERPOLATIONS:
+        raise InvalidInput(f"interpolation: got {interpolation!r}, expected one of {', '.join(_INTERPOLATIONS)}")
+    kind, params = _kind_and_params(transform)
+    width, height = size
+    order = _INTERPOLATIONS.index(interpolation)
+    image, valid = _core.warp(_session(threads), moving, kind, params, height, width, interpolation=order)
+    return Warped(image, valid.view(np.bool_))
+
+
+def warp_points(points: np.ndarray, transform: Transform, *, inverse: bool = False) -> np.ndarray:
+    """MOVING points (N, 2) float64 -> FIXED points (N, 2) float64, or back with ``inverse``.
+
+    On a homography's pole, and where the inverse of a quadratic does not exist, the result is infinite or NaN.
+    Raises InvalidInput for another dtype or shape, or a matrix that cannot be inverted.
+    """
+    kind, params = _kind_and_params(transform)
+    if not inverse:
+        return _core.transform_apply(kind, params, points)
+    if transform.kind != "quadratic":
+        back = _core.transform_invert(kind, params)
+        if back is None:
+            raise InvalidInput("transform: got a singular matrix, expected an invertible transform")
+        return _core.transform_apply(*back, points)
+    affine = np.array([params[1], params[2], params[0], params[7], params[8], params[6], 0, 0, 1, 0, 0, 0])
+    start = _core.transform_invert(_KINDS.index("affine"), affine)
+    starts = points if start is None else _core.transform_apply(*start, points)
+    return _core.transform_invert_points(kind, params, points, starts)
+
+
+_INTERPOLATIONS = ("nearest", "linear", "cubic")  # the order of csrc/warp/warp.h
+_KINDS = ("identity", "similarity", "affine", "homography", "quadratic")  # the order of csrc/core/types.h
+
+
+def _kind_and_params(transform: Transform) -> tuple[int, np.ndarray]:
+    """How a transform enters the compiled core: the number of its kind, and 12 float64."""
+    if getattr(transform, "kind", None) not in _KINDS:
+        got = getattr(transform, "kind", type(transform).__name__)
+        raise InvalidInput(f"transform: got {got}, expected a Transform of kind {', '.join(_KINDS)}")
+    params = np.zeros(12)
+    values = np.asarray(transform.params, np.float64).ravel()
+    params[: values.size] = values
+    return _KINDS.index(transform.kind), params
+
+
+class Matches(NamedTuple):
+    """Mutual nearest neighbours, best first: score descending, then index in the fixed set ascending."""
+
+    fixed: np.ndarray
+    """(m,) int32, row in the fixed set."""
+    moving: np.ndarray
+    """(m,) int32, row in the moving set."""
+    score: np.ndarray
+    """(m,) float32, cosine similarity."""
+
+
+def match(fixed: np.ndarray, moving: np.ndarray, *, threads: int = 1, **options: Any) -> Matches:
+    """Descriptors (N, D) and (M, D) float32, rows of norm 1 (or 0) -> their mutual nearest neighbours.
+
+    Rows i and j match if j is the most similar moving row for i and i the most similar fixed row for j; among equally
+    similar rows the lower index is first. Options (defaults: ``_core.MATCH_DEFAULTS``):
+
+    * ``precision``: ``"f32"``; ``"bf16"``, rows rounded to bf16 and summed in f32; ``"i8"``, rows rounded to
+      ``round(127 x)`` and summed exactly. The same bits on every machine.
+    * ``min_similarity``: matches below it are dropped.
+    * ``ratio``: below 1, Lowe's test in both directions: the distance ``sqrt(2 - 2 s)`` to the best must be below
+      ``ratio`` times the distance to the second best (if there is one).
+
+    Raises InvalidInput for a wrong dtype or shape, rows of another norm (NaN and infinity included), D = 0, another
+    precision, min_similarity outside [-1, 1] or ratio outside (0, 1]; TypeError for an unknown option.
+    Source of the ratio test: Lowe 2004, "Distinctive image features from scale-invariant keypoints", section 7.1.
+    """
+    return Matches(*_core.match(_session(threads), fixed, moving, **options))
+
+
+def match_guided(
+    fixed: np.ndarray,
+    moving: np.ndarray,
+    fixed_points: np.ndarray,
+    moving_points: np.ndarray,
+    transform: Transform,
+    *,
+    threads: int = 1,
+    **options: Any,
+) -> Matches:
+    """As ``match`` in f32, but only pairs compete whose points agree with ``transform`` (MOVING -> FIXED, no composite).
+
+    ``fixed_points`` (N, 2) and ``moving_points`` (M, 2) float32, pixels. A pair competes if ``transform`` maps its moving
+    point to within ``radius_px`` of its fixed point; matches are mutual among those pairs. Matches below
+    ``min_similarity`` are dropped. Defaults: ``_core.GUIDED_MATCH_DEFAULTS``.
+
+    Raises InvalidInput as ``match``, and for other numbers of points, NaN or infinity in them, a composite transform,
+    radius_px not positive; TypeError for an unknown option.
+    """
+    kind, params = _kind_and_params(transform)
+    return Matches(
+        *_core.match_guided(
+            _session(threads), fixed, moving, fixed_points, moving_points, kind, params, **options
+        )
+    )
+
+
+class Estimate(NamedTuple):
+    """A robust fit to point pairs. No transform is an answer, not an error."""
+
+    transform: Transform | None
+    """MOVING -> FIXED; None if none was found."""
+    inlier: np.ndarray
+    """(N,) bool, within the threshold."""
+    iterations: int
+    """Hypotheses drawn (``estimate``) or models fitted (``upgrade``)."""
+    cost: float
+    """Sum over all pairs of min(residual^2, threshold^2), px^2."""
+    rms_px: float
+    """Root mean squared residual of the inliers."""
+    coverage: float
+    """Share of the 8 x 8 cells over the FIXED points' bounding box that hold pairs, which also hold inliers."""
+
+
+def _estimate(raw: tuple[Any, ...]) -> Estimate:
+    (kind, params), found, inlier, iterations, cost, rms_px, coverage = raw
+    transform = None
+    if found:
+        name = _KINDS[kind]
+        transform = Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
+    return Estimate(transform, inlier.view(np.bool_), iterations, cost, rms_px, coverage)
+
+
+def estimate(
+    fixed_xy: np.ndarray,
+    moving_xy: np.ndarray,
+    weight: np.ndarray | None = None,
+    *,
+    threads: int = 1,
+    **options: Any,
+) -> Estimate:
+    """Point pairs (N, 2) and (N, 2) float32, pixels -> the transform that explains most of them, by RANSAC.
+
+    ``weight`` (N,) float32 >= 0: how much a pair's support counts. Options (defaults: ``_core.ESTIMATE_DEFAULTS``):
+
+    * ``kind``: ``"similarity"``, ``"affine"``, ``"homography"`` or ``"quadratic"`` (12 parameters).
+    * ``threshold_px``: pairs mapped to within it of their FIXED point are inliers.
+    * ``confidence`` of having met a good sample, at which the search stops; ``max_iterations`` stops it at the latest.
+    * ``seed``: the answer depends on the pairs, the options and the seed, never on ``threads``.
+    * ``sorted``: pairs are ordered best first; samples come from the top first.
+    * ``allow_mirror``: maps that reverse orientation are answers too.
+    * ``min_scale``, ``max_scale``: of the map's local scale at the inliers' centroid.
+
+    Raises InvalidInput for a wrong dtype or shape, more than 2^20 pairs, NaN or infinity, negative weights, an option
+    out of range; TypeError for an unknown option. Too few pairs, or none that agree: ``transform`` is None.
+    Sources: Fischler & Bolles 1981 (RANSAC), Torr & Zisserman 2000 (MSAC), Chum, Matas & Kittler 2003 (local
+    optimisation), Chum & Matas 2005 (PROSAC).
+    """
+    return _estimate(_core.estimate(_session(threads), fixed_xy, moving_xy, weight, **options))
+
+
+def upgrade(
+    fixed_xy: np.ndarray,
+    moving_xy: np.ndarray,
+    transform: Transform,
+    fixed_size: tuple[int, int],
+    moving_size: tuple[int, int],
+    weight: np.ndarray | None = None,
+    *,
+    threads: int = 1,
+    **options: Any,
+) -> Estimate:
+    """Refits ``transform`` (MOVING -> FIXED, roughly right) and raises its kind where that explains clearly more.
+
+    Point pairs as for ``estimate``; ``fixed_size`` and ``moving_size``: (width, height) of the frames, pixels. Affine,
+    homography and quadratic are fitted in turn, with their bending terms held back by priors for retinal images. A
+    higher kind is taken if it lowers the robust cost (noise units, plus BIC's price for parameters) by the share
+    ``min_gain``, and only if its inliers cover enough of the frames' overlap, its predictions are certain all over the
+    overlap, and it nowhere strays far from the simpler map. Options: ``max_kind``, ``threshold_px``, ``min_gain``
+    (defaults: ``_core.UPGRADE_DEFAULTS``).
+
+    Raises InvalidInput as ``estimate``, for an empty frame or a composite transform; TypeError for an unknown option.
+    Source of the priced robust cost: Torr 1998 (GRIC), Schwarz 1978 (BIC).
+    """
+    kind, params = _kind_and_params(transform)
+    return _estimate(
+        _core.upgrade(_session(threads), fixed_xy, moving_xy, weight, kind, params, fixed_size, moving_size, **options)
+    )
