@@ -53,10 +53,12 @@ void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, co
   held.count = static_cast<int>(held.fixed.shape(0));
 }
 
-TransformKind kind_from(int kind, const char* argument) {
-  require(kind >= 1 && kind <= 4, argument, std::to_string(kind),
-          "1 (similarity), 2 (affine), 3 (homography) or 4 (quadratic)");
-  return static_cast<TransformKind>(kind);
+constexpr const char* kKinds[] = {"identity", "similarity", "affine", "homography", "quadratic"};
+
+TransformKind kind_from(const std::string& kind, const char* argument) {
+  for (int k = 1; k < 5; ++k)
+    if (kind == kKinds[k]) return static_cast<TransformKind>(k);
+  throw InvalidArgument(argument, "'" + kind + "'", "'similarity', 'affine', 'homography' or 'quadratic'");
 }
 
 void require_option(bool ok, const char* name, double got, const char* allowed) {
@@ -64,19 +66,23 @@ void require_option(bool ok, const char* name, double got, const char* allowed) 
 }
 
 py::tuple result_of(const Estimate& e, const py::array_t<std::uint8_t>& inlier) {
-  return py::make_tuple(transform_to(e.T_fixed_moving), e.found, e.inliers, e.iterations, e.cost, e.rms_px, e.coverage,
-                        inlier);
+  return py::make_tuple(transform_to(e.T_fixed_moving), e.found, inlier, e.iterations, e.cost, e.rms_px, e.coverage);
 }
 
 }  // namespace
 
 void bind_estimate(py::module_& m) {
+  using namespace py::literals;
   const EstimateOptions d;
+  m.attr("ESTIMATE_DEFAULTS") = py::dict("kind"_a = kKinds[static_cast<int>(d.kind)], "threshold_px"_a = d.threshold_px,
+                                         "confidence"_a = d.confidence, "max_iterations"_a = d.max_iterations,
+                                         "seed"_a = d.seed, "sorted"_a = d.sorted, "allow_mirror"_a = d.allow_mirror,
+                                         "min_scale"_a = d.min_scale, "max_scale"_a = d.max_scale);
   m.def(
       "estimate",
-      [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight, int kind,
-         double threshold_px, double confidence, int max_iterations, std::uint64_t seed, bool sorted, bool allow_mirror,
-         double min_scale, double max_scale) {
+      [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight,
+         const std::string& kind, double threshold_px, double confidence, int max_iterations, std::uint64_t seed,
+         bool sorted, bool allow_mirror, double min_scale, double max_scale) {
         HeldPairs held;
         hold(held, fixed, moving, weight);
         const EstimateOptions o{kind_from(kind, "kind"),
@@ -105,27 +111,29 @@ void bind_estimate(py::module_& m) {
         return result_of(out, inlier);
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight") = py::none(), py::kw_only(),
-      py::arg("kind") = static_cast<int>(d.kind), py::arg("threshold_px") = d.threshold_px,
+      py::arg("kind") = kKinds[static_cast<int>(d.kind)], py::arg("threshold_px") = d.threshold_px,
       py::arg("confidence") = d.confidence, py::arg("max_iterations") = d.max_iterations, py::arg("seed") = d.seed,
       py::arg("sorted") = d.sorted, py::arg("allow_mirror") = d.allow_mirror, py::arg("min_scale") = d.min_scale,
       py::arg("max_scale") = d.max_scale);
 
   const UpgradeOptions u;
+  m.attr("UPGRADE_DEFAULTS") = py::dict("max_kind"_a = kKinds[static_cast<int>(u.max_kind)],
+                                        "threshold_px"_a = u.threshold_px, "min_gain"_a = u.min_gain);
   m.def(
       "upgrade",
       [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight, int start_kind,
          const Array<double>& start_params, std::pair<int, int> fixed_size, std::pair<int, int> moving_size,
-         int max_kind, double threshold_px, double min_gain) {
+         const std::string& max_kind, double threshold_px, double min_gain) {
         HeldPairs held;
         hold(held, fixed, moving, weight);
         const Transform start = transform_from(start_kind, start_params);
         const UpgradeOptions o{kind_from(max_kind, "max_kind"), threshold_px, min_gain};
         require_option(threshold_px > 0 && threshold_px <= 1e4, "threshold_px", threshold_px, "in (0, 10000]");
         require_option(min_gain >= 0 && min_gain < 1, "min_gain", min_gain, "in [0, 1)");
-        const auto size_from = [](std::pair<int, int> hw, const char* argument) {
-          require(hw.first > 0 && hw.second > 0, argument, std::to_string(hw.first) + " x " + std::to_string(hw.second),
-                  "(height, width), both positive");
-          return Size{hw.second, hw.first};
+        const auto size_from = [](std::pair<int, int> size, const char* argument) {
+          require(size.first > 0 && size.second > 0, argument,
+                  std::to_string(size.first) + " x " + std::to_string(size.second), "(width, height), both positive");
+          return Size{size.first, size.second};
         };
         const Size fixed_frame = size_from(fixed_size, "fixed_size"),
                    moving_frame = size_from(moving_size, "moving_size");
@@ -141,7 +149,7 @@ void bind_estimate(py::module_& m) {
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight"), py::arg("start_kind"),
       py::arg("start_params"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(),
-      py::arg("max_kind") = static_cast<int>(u.max_kind), py::arg("threshold_px") = u.threshold_px,
+      py::arg("max_kind") = kKinds[static_cast<int>(u.max_kind)], py::arg("threshold_px") = u.threshold_px,
       py::arg("min_gain") = u.min_gain);
 }
 
