@@ -27,6 +27,21 @@ FR_AVX512 void flag_row(const float* row, const float* above, const float* below
   }
 }
 
+// The second sieve for one word of flags that may lie at the edge of the map: a neighbour that is not there does not
+// compete.
+FR_AVX512 __mmask16 compare_sideways_at_edge(const float* row, int width, int x, __mmask16 flags) {
+  const int remaining = width - x;
+  const __mmask16 lanes = low_lanes(remaining) & flags;
+  const auto has_left = static_cast<__mmask16>(x == 0 ? lanes & 0xFFFE : lanes);
+  const auto has_right = static_cast<__mmask16>(low_lanes(remaining - 1) & flags);
+  const __m512 c = _mm512_maskz_loadu_ps(lanes, row + x);
+  const __m512 left = _mm512_maskz_loadu_ps(has_left, row + x - 1);
+  const __m512 right = _mm512_maskz_loadu_ps(has_right, row + x + 1);
+  const unsigned lost =
+      _mm512_mask_cmp_ps_mask(has_left, left, c, _CMP_GE_OQ) | _mm512_mask_cmp_ps_mask(has_right, right, c, _CMP_GT_OQ);
+  return static_cast<__mmask16>(lanes & ~lost);
+}
+
 // The second sieve: the columns of a row that also come before their horizontal neighbours -> columns, how many.
 FR_AVX512 int compare_sideways(const float* row, int width, const std::uint16_t* flags, int* columns) {
   const __m512i lane_ids = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -38,19 +53,16 @@ FR_AVX512 int compare_sideways(const float* row, int width, const std::uint16_t*
     const __m512i some = _mm512_maskz_loadu_epi16(present, flags + w32);
     for (std::uint32_t left = _mm512_test_epi16_mask(some, some); left != 0; left &= left - 1) {
       const int word = w32 + std::countr_zero(left), x = 16 * word;
-      const int remaining = width - x;
-      const __mmask16 lanes = low_lanes(remaining);
-      const __mmask16 has_left = x == 0 ? lanes & 0xFFFE : lanes;
-      const __mmask16 has_right = low_lanes(remaining - 1);
-      const __m512 c = _mm512_maskz_loadu_ps(lanes, row + x);
-      // A neighbour that is not there does not compete.
-      const __mmask16 lost_left =
-          _mm512_mask_cmp_ps_mask(has_left, _mm512_maskz_loadu_ps(has_left, row + x - 1), c, _CMP_GE_OQ);
-      const __mmask16 lost_right =
-          _mm512_mask_cmp_ps_mask(has_right, _mm512_maskz_loadu_ps(has_right, row + x + 1), c, _CMP_GT_OQ);
-      const auto keep = static_cast<__mmask16>(flags[word] & lanes & ~(lost_left | lost_right));
-      _mm512_storeu_si512(columns + n,
-                          _mm512_maskz_compress_epi32(keep, _mm512_add_epi32(lane_ids, _mm512_set1_epi32(x))));
+      __mmask16 keep = flags[word];
+      if (word > 0 && word + 1 < words) {
+        const __m512 c = _mm512_loadu_ps(row + x);
+        keep = _mm512_mask_cmp_ps_mask(keep, c, _mm512_loadu_ps(row + x - 1), _CMP_GT_OQ);
+        keep = _mm512_mask_cmp_ps_mask(keep, c, _mm512_loadu_ps(row + x + 1), _CMP_GE_OQ);
+      } else {
+        keep = compare_sideways_at_edge(row, width, x, keep);
+      }
+      const __m512i ids = _mm512_add_epi32(lane_ids, _mm512_set1_epi32(x));
+      _mm512_storeu_si512(columns + n, _mm512_maskz_compress_epi32(keep, ids));
       n += std::popcount(static_cast<unsigned>(keep));
     }
   }
@@ -58,28 +70,61 @@ FR_AVX512 int compare_sideways(const float* row, int width, const std::uint16_t*
 }
 
 // The third sieve. The rows above are all earlier and those below all later in row-major order: two running maxima and
-// the row itself decide, without a branch.
-FR_AVX512 inline bool first_in_window(const View<const float>& map, int radius, int x, int y) {
+// the row itself decide, without a branch. `p`: the window's first pixel in these lanes; `before`: lanes left of the
+// pixel; above, below: rows of the window on either side.
+FR_AVX512 FR_INLINE unsigned lost_lanes(const float* p, std::ptrdiff_t stride, int above, int below, __mmask16 lanes,
+                                        __mmask16 before, __m512 c) {
+  __m512 earlier = _mm512_set1_ps(-__builtin_inff()), later = earlier;
+  for (int v = 0; v < above; ++v, p += stride)
+    earlier = _mm512_mask_max_ps(earlier, lanes, earlier, _mm512_maskz_loadu_ps(lanes, p));
+  const __m512 here = _mm512_maskz_loadu_ps(lanes, p);
+  later = _mm512_mask_mov_ps(later, lanes, here);
+  for (int v = 0; v < below; ++v)
+    later = _mm512_mask_max_ps(later, lanes, later, _mm512_maskz_loadu_ps(lanes, p += stride));
+  return _mm512_cmp_ps_mask(earlier, c, _CMP_GE_OQ) | _mm512_cmp_ps_mask(later, c, _CMP_GT_OQ) |
+         _mm512_mask_cmp_ps_mask(before, here, c, _CMP_GE_OQ);
+}
+
+// Any radius, anywhere in the map.
+FR_AVX512 bool first_in_window(const View<const float>& map, int radius, int x, int y) {
   const int x0 = std::max(x - radius, 0), x1 = std::min(x + radius, map.width - 1);
   const int y0 = std::max(y - radius, 0), y1 = std::min(y + radius, map.height - 1);
   const __m512 c = _mm512_set1_ps(map.row(y)[x]);
-  const __m512 nothing = _mm512_set1_ps(-__builtin_inff());
   unsigned lost = 0;
   for (int u = x0; u <= x1; u += 16) {
-    const __mmask16 lanes = low_lanes(x1 - u + 1);
-    const __mmask16 left = u < x ? low_lanes(x - u) : __mmask16{0};
-    const float* p = map.row(y0) + u;
-    __m512 earlier = nothing, later = nothing;
-    for (int v = y0; v < y; ++v, p += map.stride)
-      earlier = _mm512_mask_max_ps(earlier, lanes, earlier, _mm512_maskz_loadu_ps(lanes, p));
-    const __m512 here = _mm512_maskz_loadu_ps(lanes, p);
-    for (int v = y; v <= y1; ++v, p += map.stride)
-      later = _mm512_mask_max_ps(later, lanes, later, _mm512_maskz_loadu_ps(lanes, p));
-    lost |= _mm512_cmp_ps_mask(earlier, c, _CMP_GE_OQ);
-    lost |= _mm512_cmp_ps_mask(later, c, _CMP_GT_OQ);
-    lost |= _mm512_mask_cmp_ps_mask(left & lanes, here, c, _CMP_GE_OQ);
+    const __mmask16 lanes = low_lanes(x1 - u + 1), before = u < x ? low_lanes(x - u) : __mmask16{0};
+    lost |= lost_lanes(map.row(y0) + u, map.stride, y - y0, y1 - y, lanes, before, c);
   }
   return lost == 0;
+}
+
+struct RowSearch {
+  View<const float> map;
+  int y;                     // in the map
+  std::uint32_t base;        // index of the row's first pixel
+  const std::uint8_t* mask;  // of the row, or NULL
+};
+
+// Appends the columns that are first in their window. Without a branch: `found[n]` is kept if n moves on.
+template <int kRadius>  // 0: any
+FR_AVX512 int verify(const RowSearch& r, int any_radius, const int* columns, int count, Candidate* found) {
+  const int radius = kRadius > 0 ? kRadius : any_radius;
+  const float* row = r.map.row(r.y);
+  const bool rows_inside = r.y >= radius && r.y + radius < r.map.height && radius <= 7;
+  const __mmask16 lanes = low_lanes(2 * radius + 1), before = low_lanes(radius);
+  int n = 0;
+  for (int i = 0; i < count; ++i) {
+    const int x = columns[i];
+    bool first;
+    if (rows_inside && x >= radius && x + radius < r.map.width)  // one vector holds a row of the window
+      first = lost_lanes(row - radius * r.map.stride + x - radius, r.map.stride, radius, radius, lanes, before,
+                         _mm512_set1_ps(row[x])) == 0;
+    else
+      first = first_in_window(r.map, radius, x, r.y);
+    found[n] = {row[x], r.base + static_cast<std::uint32_t>(x)};
+    n += static_cast<int>(first && (!r.mask || r.mask[x]));
+  }
+  return n;
 }
 
 }  // namespace
@@ -96,13 +141,10 @@ FR_AVX512 int scan_avx512(const Scan& s, const std::uint16_t* flags, void* scrat
                s.threshold, row_flags);
     const int count =
         compare_sideways(row, width, flags ? flags + static_cast<std::ptrdiff_t>(y) * words : row_flags, columns);
-    const std::uint8_t* mask = s.mask.empty() ? nullptr : s.mask.row(s.origin + y);
-    const auto base = static_cast<std::uint32_t>(s.origin + y) * static_cast<std::uint32_t>(width);
-    for (int i = 0; i < count; ++i) {
-      const int x = columns[i];
-      found[n] = {row[x], base + static_cast<std::uint32_t>(x)};  // kept if n moves on
-      n += static_cast<int>((!mask || mask[x]) && first_in_window(s.map, s.radius, x, y));
-    }
+    const RowSearch search{s.map, y, static_cast<std::uint32_t>(s.origin + y) * static_cast<std::uint32_t>(width),
+                           s.mask.empty() ? nullptr : s.mask.row(s.origin + y)};
+    n += s.radius == 4 ? verify<4>(search, 4, columns, count, found + n)
+                       : verify<0>(search, s.radius, columns, count, found + n);
   }
   return n;
 }

@@ -30,12 +30,8 @@ Bucketing bucketing(const Candidate* candidates, int n) {
 
 bool before(const Candidate& a, const Candidate& b) { return better(a.score, a.index, b.score, b.index); }
 
-// Buckets hold one or two elements each unless the scores are very uneven.
-void sort_bucket(Candidate* begin, Candidate* end) {
-  if (end - begin > 24) {
-    std::sort(begin, end, before);
-    return;
-  }
+// For elements that are at most one bucket away from their place.
+void insertion_sort(Candidate* begin, Candidate* end) {
   for (Candidate* i = begin + 1; i < end; ++i) {
     const Candidate x = *i;
     Candidate* j = i;
@@ -63,8 +59,9 @@ int topk(const Candidate* candidates, int n, int k, int map_width, void* scratch
     bucket_of[i] = static_cast<std::uint16_t>(bucket(candidates[i].score));
     ++start[static_cast<std::size_t>(bucket_of[i]) + 1];
   }
-  int last = 0;  // the bucket of the k-th element
+  int last = 0, largest = 0;  // the bucket of the k-th element; the most elements in one bucket
   for (std::size_t b = 0; b < kBuckets && start[b] < kept; ++b) {
+    largest = std::max(largest, start[b + 1]);
     start[b + 1] += start[b];
     last = static_cast<int>(b);
   }
@@ -73,12 +70,19 @@ int topk(const Candidate* candidates, int n, int k, int map_width, void* scratch
   for (int i = 0; i < n; ++i)
     if (bucket_of[i] <= last) sorted[next[bucket_of[i]]++] = candidates[i];
 
-  for (int b = 0; b <= last; ++b)
-    sort_bucket(sorted + start[static_cast<std::size_t>(b)], sorted + start[static_cast<std::size_t>(b) + 1]);
-  const auto width = static_cast<std::uint32_t>(map_width);
+  // Buckets hold one or two elements each unless the scores are very uneven.
+  if (largest > 32)
+    for (std::size_t b = 0; b <= static_cast<std::size_t>(last); ++b)
+      if (start[b + 1] - start[b] > 32) std::sort(sorted + start[b], sorted + start[b + 1], before);
+  insertion_sort(sorted, sorted + start[static_cast<std::size_t>(last) + 1]);
+
+  // index / width: the half keeps the product off the integers, and f64 is exact enough for 31-bit indices.
+  const double per_row = 1.0 / map_width;
   for (int i = 0; i < kept; ++i) {
-    out.xy[2 * i] = static_cast<float>(sorted[i].index % width);
-    out.xy[2 * i + 1] = static_cast<float>(sorted[i].index / width);
+    const auto index = static_cast<int>(sorted[i].index);
+    const int y = static_cast<int>((index + 0.5) * per_row);
+    out.xy[2 * i] = static_cast<float>(index - y * map_width);
+    out.xy[2 * i + 1] = static_cast<float>(y);
     out.score[i] = sorted[i].score;
   }
   return kept;

@@ -134,13 +134,13 @@ def nms(confidence: np.ndarray, mask: np.ndarray | None = None, *, threads: int 
 
     Raises InvalidInput for a wrong dtype or shape, an empty map, NaN or infinity, radius outside 0 ... 255,
     max_keypoints < 1, threshold NaN; TypeError for an unknown option.
-    Source: greedy-free window maxima as in DeTone et al. 2018 (SuperPoint), with a total order so that ties are decided.
+    Source: window maxima as in DeTone et al. 2018 (SuperPoint), under a total order that decides ties.
     """
     return Keypoints(*_core.nms(_session(threads), confidence, mask, **options))
 
 
 def detect(difference: np.ndarray, mask: np.ndarray | None = None, *, threads: int = 1, **options: Any) -> Keypoints:
-    """Class-difference map (h, w) float32 -> key points in pixels of the (4h, 4w) confidence map, which is never stored.
+    """Class-difference map (h, w) float32 -> key points in pixels of the (4h, 4w) confidence map (never stored).
 
     Equal bit for bit to ``nms(upsample(difference), mask, ...)``; same options and errors. ``mask`` is (4h, 4w) uint8.
     """

@@ -12,7 +12,7 @@ def cubic_weight(distance: float) -> float:
 
 
 def fma(a: float, b: float, c: float) -> np.float32:
-    """a * b + c rounded once to float32: with a short `a`, float64 holds the product exactly and the sum nearly always."""
+    """a * b + c rounded once to float32: float64 holds the product exactly, and the sum nearly always."""
     return np.float32(float(a) * float(b) + float(c))
 
 
@@ -34,6 +34,7 @@ def interpolate(cells: np.ndarray, out: int) -> np.float32:
 
 def upsample(difference: np.ndarray) -> np.ndarray:
     h, w = difference.shape
-    expanded = np.array([[interpolate(row, x) for x in range(4 * w)] for row in difference], np.float32).reshape(h, 4 * w)
+    rows = [[interpolate(row, x) for x in range(4 * w)] for row in difference]
+    expanded = np.array(rows, np.float32).reshape(h, 4 * w)
     columns = [[interpolate(expanded[:, x], y) for y in range(4 * h)] for x in range(4 * w)]
     return np.array(columns, np.float32).reshape(4 * w, 4 * h).T.copy()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 STRIDE = 4
-_WEIGHTS = {  # Keys' cubic, a = -0.75, from the outer tap before to the outer tap after; see csrc/upsample/upsample_math.h
+# Keys' cubic, a = -0.75, at distances 1 + t, t, 1 - t, 2 - t for t = 3/8 and 1/8. Exact in float32.
+_WEIGHTS = {
     "far": (-0.10986328125, 0.74951171875, 0.42626953125, -0.06591796875),
     "near": (-0.07177734375, 0.96728515625, 0.11474609375, -0.01025390625),
 }
@@ -33,5 +34,5 @@ def _along_rows(cells: torch.Tensor) -> torch.Tensor:
 
 
 def upsample(difference: torch.Tensor) -> torch.Tensor:
-    """(h, w) float32 -> (4h, 4w): bicubic, half-pixel centres, a = -0.75, clamped edges; along x first, then along y."""
+    """(h, w) float32 -> (4h, 4w): bicubic, half-pixel centres, a = -0.75, clamped edges. Along x first."""
     return _along_rows(_along_rows(difference).T).T.contiguous()
