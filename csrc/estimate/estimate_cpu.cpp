@@ -11,7 +11,6 @@ namespace {
 
 using namespace fastretina::estimating;
 
-constexpr int kChunk = 256;  // hypotheses scored by one call of a worker
 constexpr int kFirstRound = 256, kLastRound = 8192;
 constexpr int kRounds = 4096;     // at most; rounds grow so that this is never reached below 33 M hypotheses
 constexpr int kKept = 3;          // candidates of a chunk, and of a round
@@ -67,11 +66,12 @@ Search start_search(const Kernels& kernel, const Problem& problem, const Estimat
 void scan(const Search& s, int pool, int preview_hits, std::uint32_t begin, std::uint32_t end, Shortlist& list) {
   const PairArrays& pairs = s.problem.scattered;
   const bool preview = pairs.count > 2 * kPreviewPairs;
+  const int window = preview_begin(begin, pairs.count);
   list = {};
   for (std::uint32_t index = begin; index < end; ++index) {
     Hypothesis h;
     if (!propose(s.problem.sampled, static_cast<std::uint32_t>(pool), s.rules, index, h)) continue;
-    if (preview && s.kernel.hits(pairs, h, s.proposal_squared, kPreviewPairs) < preview_hits) continue;
+    if (preview && s.kernel.hits(pairs, h, s.proposal_squared, window, window + kPreviewPairs) < preview_hits) continue;
     list.offer({s.kernel.gain(pairs, h, s.proposal_squared), index});
   }
 }
@@ -144,7 +144,7 @@ class Missed {
   double log_miss(int pool) {
     if (pool == last_pool_) return last_log_;
     last_pool_ = pool;
-    const int hits = search_.kernel.hits(search_.problem.ordered, hypothesis_, static_cast<float>(search_.squared),
+    const int hits = search_.kernel.hits(search_.problem.ordered, hypothesis_, static_cast<float>(search_.squared), 0,
                                          pool + kPairPadding - 1 - (pool + kPairPadding - 1) % kPairPadding);
     const double share = std::max(0, hits - 2 * sample_) / static_cast<double>(pool);
     double chance = sample_ == 2 ? share * share : share * share * share;
@@ -202,7 +202,7 @@ bool grow_candidates(const Search& s, const Shortlist& list, int pool, Best& bes
     if (gain <= best.gain) continue;
     best.model = model, best.gain = gain, improved = true;
     settle(s, best);
-    best.hits = s.kernel.hits(s.problem.scattered, as_hypothesis(model), static_cast<float>(s.squared),
+    best.hits = s.kernel.hits(s.problem.scattered, as_hypothesis(model), static_cast<float>(s.squared), 0,
                               s.problem.scattered.padded());
   }
   return improved;

@@ -48,6 +48,15 @@ FR_HD constexpr float proposal_threshold(TransformKind kind) {
   return kind == TransformKind::similarity ? 1.5F : kind == TransformKind::affine ? 1.5F : 4.0F;
 }
 
+// Where the preview of hypothesis `index` begins. It moves from one chunk of hypotheses to the next: pairs that happen
+// to lie outside one window must not be lost for good.
+inline constexpr int kChunk = 256;  // hypotheses that share a preview, and are scored by one call of a worker
+FR_HD int preview_begin(std::uint32_t index, int pairs) {
+  return static_cast<int>(index / kChunk %
+                          static_cast<std::uint32_t>(pairs / kPreviewPairs + (pairs < kPreviewPairs))) *
+         kPreviewPairs;
+}
+
 // How many of kPreviewPairs pairs a hypothesis must meet to be scored on all: 2, and 0.7 of what the best proposal so
 // far would meet if each of its hits counted fully.
 FR_HD int preview_hits(std::int64_t best_gain, int pairs) {

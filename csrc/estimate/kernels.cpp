@@ -11,10 +11,10 @@ namespace fastretina::estimating {
 
 // One function of each kind for an instruction set; TARGET is its attribute.
 #define FR_ESTIMATE_KERNELS(NAME, TARGET)                                                                            \
-  TARGET int hits_##NAME(const PairArrays& pairs, const Hypothesis& h, float squared, int count) {                   \
-    if (h.form == Form::affine) return hits_body<Form::affine>(pairs, h.p, squared, count);                          \
-    if (h.form == Form::homography) return hits_body<Form::homography>(pairs, h.p, squared, count);                  \
-    return hits_body<Form::quadratic>(pairs, h.p, squared, count);                                                   \
+  TARGET int hits_##NAME(const PairArrays& pairs, const Hypothesis& h, float squared, int begin, int end) {          \
+    if (h.form == Form::affine) return hits_body<Form::affine>(pairs, h.p, squared, begin, end);                     \
+    if (h.form == Form::homography) return hits_body<Form::homography>(pairs, h.p, squared, begin, end);             \
+    return hits_body<Form::quadratic>(pairs, h.p, squared, begin, end);                                              \
   }                                                                                                                  \
   TARGET std::int64_t gain_##NAME(const PairArrays& pairs, const Hypothesis& h, float squared) {                     \
     if (h.form == Form::affine) return gain_body<Form::affine>(pairs, h.p, squared);                                 \

@@ -28,8 +28,8 @@ struct Moments {
 };
 
 struct Kernels {
-  // Pairs [0, count) (a multiple of kPairPadding) met within sqrt(squared).
-  int (*hits)(const PairArrays&, const Hypothesis&, float squared, int count);
+  // How many of the pairs [begin, end), multiples of kPairPadding, are met within sqrt(squared).
+  int (*hits)(const PairArrays&, const Hypothesis&, float squared, int begin, int end);
   // Sum over all pairs of trunc(weight max(0, kGainUnit (1 - residual^2 / squared))): MSAC as an exact integer.
   std::int64_t (*gain)(const PairArrays&, const Hypothesis&, float squared);
   // Biweight (1 - residual^2 / squared)^2 moments over all pairs in order, until `enough` lie inside.

@@ -20,9 +20,9 @@ FR_PACK_INLINE void residual_squared(const PairArrays& pairs, const float* p, in
 }
 
 template <Form form>
-FR_PACK_INLINE int hits_body(const PairArrays& pairs, const float* p, float squared, int count) {
+FR_PACK_INLINE int hits_body(const PairArrays& pairs, const float* p, float squared, int begin, int end) {
   lanes::I32 sum{};
-  for (int i = 0; i < count; i += lanes::kF32) {
+  for (int i = begin; i < end; i += lanes::kF32) {
     lanes::F32 r;
     residual_squared<form>(pairs, p, i, r);
     const lanes::I32 zero{}, one = zero + 1;
