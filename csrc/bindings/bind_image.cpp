@@ -71,6 +71,14 @@ void bind_image(py::module_& m) {
         py::arg("working_size") = defaults.working_size, py::arg("multiple") = defaults.multiple,
         py::arg("dark_fraction") = defaults.dark_fraction, py::arg("erode_px") = defaults.erode_px,
         py::arg("clip") = defaults.clip);
+
+  py::dict options;  // the one home of the defaults is the struct
+  options["working_size"] = defaults.working_size;
+  options["multiple"] = defaults.multiple;
+  options["dark_fraction"] = defaults.dark_fraction;
+  options["erode_px"] = defaults.erode_px;
+  options["clip"] = defaults.clip;
+  m.attr("IMAGE_DEFAULTS") = options;
 }
 
 }  // namespace fastretina::bindings

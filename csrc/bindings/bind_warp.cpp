@@ -68,6 +68,10 @@ void bind_warp(py::module_& m) {
   const WarpOptions defaults;
   m.def("warp", warp, py::arg("session"), py::arg("moving"), py::arg("kind"), py::arg("params"), py::arg("height"),
         py::arg("width"), py::kw_only(), py::arg("interpolation") = static_cast<int>(defaults.interpolation));
+
+  py::dict options;
+  options["interpolation"] = static_cast<int>(defaults.interpolation);
+  m.attr("WARP_DEFAULTS") = options;
 }
 
 }  // namespace fastretina::bindings

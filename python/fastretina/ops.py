@@ -20,7 +20,7 @@ _local = threading.local()
 
 
 def _session(threads: int = 1) -> _core.Session:
-    """The calling thread's session with that many threads (0: one per core); scratch memory is kept for the next call."""
+    """The calling thread's session with that many threads (0: one per core); its scratch memory is kept."""
     sessions = _local.__dict__.setdefault("sessions", {})
     if threads not in sessions:
         sessions[threads] = _core.Session(threads)
@@ -266,11 +266,11 @@ def match_guided(
     threads: int = 1,
     **options: Any,
 ) -> Matches:
-    """As ``match`` in f32, but only pairs compete whose points agree with ``transform`` (MOVING -> FIXED, no composite).
+    """As ``match`` in f32, but only pairs compete whose points agree with ``transform`` (MOVING -> FIXED).
 
-    ``fixed_points`` (N, 2) and ``moving_points`` (M, 2) float32, pixels. A pair competes if ``transform`` maps its moving
-    point to within ``radius_px`` of its fixed point; matches are mutual among those pairs. Matches below
-    ``min_similarity`` are dropped. Defaults: ``_core.GUIDED_MATCH_DEFAULTS``.
+    ``fixed_points`` (N, 2) and ``moving_points`` (M, 2) float32, pixels. A pair competes if ``transform`` (no composite)
+    maps its moving point to within ``radius_px`` of its fixed point; matches are mutual among those pairs. Matches
+    below ``min_similarity`` are dropped. Defaults: ``_core.GUIDED_MATCH_DEFAULTS``.
 
     Raises InvalidInput as ``match``, and for other numbers of points, NaN or infinity in them, a composite transform,
     radius_px not positive; TypeError for an unknown option.
