@@ -9,7 +9,7 @@ from typing import Any
 
 
 def measure(functions: Mapping[str, Callable[[], Any]], repeat: int = 30) -> dict[str, dict[str, float]]:
-    """CPU milliseconds of each function: ``{"name": {"min": ..., "median": ...}}``. One warm-up round, then ``repeat``."""
+    """CPU milliseconds: ``{"name": {"min": ..., "median": ...}}``. One warm-up round, then ``repeat`` rounds."""
     times: dict[str, list[float]] = {name: [] for name in functions}
     for round_ in range(repeat + 1):
         for name, function in functions.items():

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference.detect import detect as reference
-
 from fastretina import InvalidInput, _core, ops
+from reference.detect import detect as reference
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (4, 4), (5, 1), (9, 11)]
 
@@ -17,7 +16,8 @@ def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
 
 def tied(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
     """Large areas of equal cells, hence plateaus and equal peaks in the upsampled map."""
-    return np.repeat(np.random.default_rng(seed).integers(-1, 2, size=shape), 6, axis=1)[:, : shape[1]].astype(np.float32)
+    cells = np.random.default_rng(seed).integers(-1, 2, size=shape).astype(np.float32)
+    return np.repeat(cells, 6, axis=1)[:, : shape[1]]
 
 
 def same(a: ops.Keypoints, b) -> None:
@@ -70,8 +70,9 @@ def test_flips_move_the_key_points():
     difference = noise((30, 41))
     xy = ops.detect(difference).xy
     width, height = 4 * 41, 4 * 30
-    np.testing.assert_array_equal(ops.detect(difference[:, ::-1]).xy, np.stack([width - 1 - xy[:, 0], xy[:, 1]], axis=1))
-    np.testing.assert_array_equal(ops.detect(difference[::-1]).xy, np.stack([xy[:, 0], height - 1 - xy[:, 1]], axis=1))
+    mirrored, upside_down = ops.detect(difference[:, ::-1]).xy, ops.detect(difference[::-1]).xy
+    np.testing.assert_array_equal(mirrored, np.stack([width - 1 - xy[:, 0], xy[:, 1]], axis=1))
+    np.testing.assert_array_equal(upside_down, np.stack([xy[:, 0], height - 1 - xy[:, 1]], axis=1))
 
 
 def test_quarter_turns_move_the_key_points():
@@ -85,7 +86,7 @@ def test_translation_moves_the_key_points():
     difference = np.full((60, 70), -1, np.float32)
     difference[10:30, 10:30] = noise((20, 20))
     moved = np.roll(difference, (23, 31), axis=(0, 1))
-    np.testing.assert_array_equal(ops.detect(moved).xy, ops.detect(difference).xy + [4 * 31, 4 * 23])
+    np.testing.assert_array_equal(ops.detect(moved).xy, ops.detect(difference).xy + np.array([4 * 31, 4 * 23]))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference.nms import nms as reference
-
 from fastretina import InvalidInput, _core, ops
+from reference.nms import nms as reference
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (5, 4), (5, 5), (13, 40), (31, 70)]
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from reference.upsample import upsample as reference
-
 from fastretina import InvalidInput, ops
+from reference.upsample import upsample as reference
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (4, 4), (5, 1), (7, 18), (18, 33)]
 
