@@ -1,7 +1,8 @@
 """Full-resolution resampling behind one call: the compiled room where it is there, else the same rule in NumPy.
 
 The rule is that of the room ``warp``: every pixel of the FIXED frame is mapped back into MOVING; it is valid where it
-lands within ``[-1/2, size - 1/2]``, and 0 elsewhere; taps beyond the border repeat the border pixel.
+lands within ``[-1/2, size - 1/2]``, on the side of a homography's pole that shows MOVING's centre, and 0 elsewhere;
+taps beyond the border repeat the border pixel.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _native_warp(image: NDArray[Any], transform: Transform) -> Callable[..., tup
     channels = 1 if image.ndim == 2 else image.shape[2]
     if (
         transform.kind == "composite"
-        or channels not in (1, 3)
+        or not 1 <= channels <= 4
         or image.dtype.name not in ("uint8", "uint16", "float32")
     ):
         return None
@@ -71,14 +72,24 @@ def _resample_numpy(
         source = back(grid.astype(np.float64))
         with np.errstate(invalid="ignore"):
             inside = ((source >= -0.5) & (source <= [image.shape[1] - 0.5, image.shape[0] - 0.5])).all(axis=1)
+            inside &= _right_side(transform, source, image.shape)
         where = np.flatnonzero(inside)
         values = _sample(planes, source[where], interpolation)
         if np.issubdtype(image.dtype, np.integer):
             limits = np.iinfo(image.dtype)
-            values = np.clip(np.rint(values), limits.min, limits.max)
+            values = np.clip(np.floor(values + 0.5), limits.min, limits.max)
         out[top:bottom].reshape(-1, planes.shape[2])[where] = values.astype(image.dtype)
         valid[top:bottom].reshape(-1)[where] = True
     return out.reshape(height, width, *image.shape[2:]), valid
+
+
+def _right_side(transform: Transform, source: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Whether a MOVING point is on the side of the pole on which the centre of MOVING is."""
+    if transform.kind != "homography":
+        return np.ones(len(source), dtype=bool)
+    w = transform.params[2, :2]
+    centre = w @ [(shape[1] - 1) / 2, (shape[0] - 1) / 2] + transform.params[2, 2]
+    return np.asarray((source @ w + transform.params[2, 2]) * centre > 0)
 
 
 def _sample(planes: NDArray[Any], xy: Floats, interpolation: str) -> Floats:

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--modalities", nargs=2, default=("CF", "FA"), choices=sorted(CAMERAS), help="of FIXED and MOVING"
     )
     parser.add_argument("--difficulty", default="moderate", choices=list(DIFFICULTIES))
+    parser.add_argument("--size", type=int, default=768, help="of both pictures, px (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     add_registrar_options(parser)
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
 
     registrar_keywords(args)
     with OutputFolder(args.output) as folder:
-        pair = synthetic_pair(args.eye, modalities=tuple(args.modalities), difficulty=args.difficulty)
+        pair = synthetic_pair(args.eye, (args.size, args.size), tuple(args.modalities), args.difficulty)
         result = make_registrar(args).register(pair.fixed, pair.moving)
         files = output_files(pair.fixed, pair.moving, result, "fixed.png", "moving.png")
         for name, image in (("fixed.png", pair.fixed), ("moving.png", pair.moving)):

@@ -1,0 +1,163 @@
+"""Metrics by hand tables; perturbations by where they put a marked spot; the evaluation with a known registrar."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastretina import InvalidInput, Registration, Transform
+from fastretina.evaluation import evaluate, load_pairs, markdown, metrics, perturb, plot, summarise
+from fastretina.evaluation.pairs import target
+from fastretina.io import write_image
+from fastretina.synth import synthetic_pair
+
+pytest.importorskip("cv2")
+
+
+def test_success_and_auc_by_hand() -> None:
+    errors = [0.5, 2.0, 4.9, math.inf]
+    assert metrics.success_rate(errors, 2) == 0.25  # below, not at
+    assert metrics.success_rate(errors, 5) == 0.75
+    # thresholds 1, 2: one pair; 3, 4: two; 5 ... 25: three
+    assert metrics.auc(errors) == pytest.approx((2 * 0.25 + 2 * 0.5 + 21 * 0.75) / 25)
+    assert metrics.median(errors) == pytest.approx(3.45)
+    assert metrics.median([1, math.inf, math.inf]) == math.inf
+    assert math.isnan(metrics.median([]))
+
+
+def test_auroc_and_calibration_by_hand() -> None:
+    assert metrics.auroc([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0]) == 1
+    assert metrics.auroc([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0]) == 0.875
+    assert math.isnan(metrics.auroc([0.9], [1]))
+    assert metrics.calibration_error([0.2, 0.2, 0.9, 0.9], [0, 0, 1, 1], bins=2) == pytest.approx(0.15)
+    assert metrics.calibration_error([0.5, 0.5], [0, 1], bins=1) == 0
+
+
+def test_repeatability_by_hand() -> None:
+    truth = Transform.from_matrix([[1, 0, 10], [0, 1, 0]])
+    fixed = np.array([[20.0, 5.0], [50.0, 50.0], [3.0, 3.0]])  # the last is left of MOVING
+    moving = np.array([[11.0, 5.0], [80.0, 20.0], [95.0, 3.0]])  # the last is right of FIXED
+    sizes = ((100, 100), (100, 100))
+    # common: two of FIXED, two of MOVING; (20, 5) and (21, 5) find each other
+    assert metrics.repeatability(fixed, moving, truth, sizes, radius=2) == 0.5
+    assert metrics.repeatability(fixed, moving, truth, sizes, radius=0.5) == 0
+    assert math.isnan(metrics.repeatability(fixed[:0], moving[:0], truth, sizes, radius=2))
+
+
+def test_lost_points_are_far_but_finite() -> None:
+    pole = Transform("homography", [[1, 0, 0], [0, 1, 0], [1, 0, 0]])
+    errors = metrics.point_errors(pole, np.array([[0.0, 1.0], [2.0, 2.0]]), np.array([[0.0, 0.0], [1.0, 1.0]]))
+    assert errors.tolist() == [metrics.LOST, 0.0]
+    assert np.isinf(metrics.point_errors(None, np.zeros((2, 2)), np.zeros((2, 2)))).all()
+
+
+@pytest.mark.parametrize("kind", ["none", "mirror", "rot30", "rot180", "scale1.5", "crop0.5"])
+def test_perturbed_pixels_are_where_the_transform_says(kind: str) -> None:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:90, :120]
+    spot = np.array([rng.uniform(55, 65), rng.uniform(40, 50)])
+    image = (250 * np.exp(-((x - spot[0]) ** 2 + (y - spot[1]) ** 2) / 18)).astype(np.uint8)
+    keep = spot + np.random.default_rng(1).normal(0, 8, (200, 2))  # a crop holds the whole spot
+    changed, transform = perturb(image, kind, "a pair", keep)
+    weights = changed.astype(float) ** 2
+    yy, xx = np.mgrid[: changed.shape[0], : changed.shape[1]]
+    centre = [(weights * xx).sum() / weights.sum(), (weights * yy).sum() / weights.sum()]
+    np.testing.assert_allclose(centre, transform(spot), atol=0.1)
+    again, same = perturb(image, kind, "a pair", keep)
+    np.testing.assert_array_equal(changed, again)
+    assert same == transform
+
+
+@pytest.mark.parametrize("kind", ["", "rot", "rotx", "crop1", "crop-1", "scale0", "blur3", "scalenan"])
+def test_unknown_perturbations(kind: str) -> None:
+    with pytest.raises(InvalidInput, match="allowed: none, mirror, rot<degrees>"):
+        perturb(np.zeros((9, 9)), kind, "a")
+
+
+class Oracle:
+    """Knows the truth of unperturbed pairs, and never doubts itself."""
+
+    def __init__(self, truth: Transform) -> None:
+        self.truth = truth
+
+    def register(self, fixed: np.ndarray, moving: np.ndarray) -> Registration:
+        if moving.mean() < 1:
+            raise RuntimeError("a crash")
+        sizes = {"fixed_size": (fixed.shape[1], fixed.shape[0]), "moving_size": (moving.shape[1], moving.shape[0])}
+        return Registration(status="ok", confidence=0.8, transform=self.truth, **sizes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> tuple[Path, Transform]:
+    pair = synthetic_pair(1, size=(200, 200))
+    truth = pair.transform
+    entries = []
+    for name in ("a", "b"):
+        write_image(tmp_path / f"{name}_f.png", pair.fixed)
+        write_image(tmp_path / f"{name}_m.png", pair.moving)
+        entries.append({"id": name, "group": name, "fixed": f"{name}_f.png", "moving": f"{name}_m.png",
+                        "modality_fixed": "CF", "modality_moving": "FA",
+                        "H_refined": truth.params.tolist()})  # fmt: skip
+    points = np.random.default_rng(0).uniform(60, 140, (8, 2))
+    del entries[1]["H_refined"]
+    entries[1] |= {"landmarks_moving": points.tolist(), "landmarks_fixed": truth(points).tolist()}
+    entries.append({"id": "c", "quality": "exclude"})
+    (tmp_path / "pairs.json").write_text(json.dumps({"pairs": entries}))
+    return tmp_path, truth
+
+
+def test_an_oracle_scores_full_marks(folder: tuple[Path, Transform]) -> None:
+    pairs = load_pairs(folder[0])
+    assert [p.id for p in pairs] == ["a", "b"]
+    rows = evaluate(Oracle(folder[1]), pairs, ["none", "mirror"], wrong=True)
+    summary = summarise(rows)
+    assert summary["none"]["sr_me_2"] == summary["none"]["sr_mae_2"] == 1
+    assert summary["none"]["auc25"] == 1
+    assert summary["none"]["silent_failures"] == summary["none"]["refused"] == 0
+    assert summary["mirror"]["silent_failures"] == 2
+    assert summary["none CF>FA"]["n"] == 2
+    assert summary["wrong"] == {"n": 2, "false_accepts": 2}
+    table = markdown(summary)
+    assert re.search(r"\| none +\| 2 \| 100.0% \|", table)
+    assert "Wrong pairs: 2 of 2 accepted." in table
+
+
+def test_landmarks_of_a_crop_stay_on_their_pixels(folder: tuple[Path, Transform]) -> None:
+    pair = load_pairs(folder[0])[1]
+    fixed, moving = pair.read()
+    changed, change = perturb(moving, "crop0.5", "b", keep=pair.landmarks_moving)
+    goal = target(pair, fixed, changed, change)
+    assert goal is not None
+    np.testing.assert_allclose(folder[1](change.inverse(goal.moving)), goal.fixed, atol=1e-9)
+
+
+def test_a_crash_is_a_miss(folder: tuple[Path, Transform]) -> None:
+    write_image(folder[0] / "a_m.png", np.zeros((200, 200), np.uint8))
+    pairs = load_pairs(folder[0])
+    assert target(pairs[0], *pairs[0].read(), Transform.identity()) is None  # nothing to be seen: not scored
+    rows = evaluate(Oracle(folder[1]), pairs[1:], ["none"])
+    assert rows[0]["ok"]
+    write_image(folder[0] / "b_m.png", np.zeros((200, 200), np.uint8))
+    row = evaluate(Oracle(folder[1]), load_pairs(folder[0])[1:], ["none"])[0]
+    assert not row["ok"]
+    assert row["status"] == "exception: a crash"
+    assert row["error"] == math.inf
+
+
+def test_malformed_listings_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"pairs\.json: cannot be read"):
+        load_pairs(tmp_path)
+    for text, message in [("{", "malformed"), ("[]", "malformed"), ('{"pairs": [{"id": 1}]}', "neither a matrix nor")]:
+        (tmp_path / "pairs.json").write_text(text)
+        with pytest.raises(InvalidInput, match=message):
+            load_pairs(tmp_path)
+    with pytest.raises(InvalidInput, match="no pair could be scored"):
+        summarise([])
+
+
+def test_plot_is_a_png(folder: tuple[Path, Transform]) -> None:
+    pytest.importorskip("matplotlib")
+    rows = evaluate(Oracle(folder[1]), load_pairs(folder[0]))
+    assert plot(rows).startswith(b"\x89PNG")
