@@ -30,9 +30,7 @@ struct Rows {
       require(is_unit_or_zero(array.data(i, 0), array.shape(1)), argument,
               "row " + std::to_string(i) + " of another norm, or not finite", "rows of L2 norm 1 (within 0.5 %) or 0");
   }
-  Descriptors view() const {
-    return {array.data(), &count, std::max(count, 1), static_cast<int>(array.shape(1))};
-  }
+  Descriptors view() const { return {array.data(), &count, std::max(count, 1), static_cast<int>(array.shape(1))}; }
   Array<float> array;
   int count = 0;
 };
@@ -134,10 +132,10 @@ void bind_match(py::module_& m) {
   const MatchOptions match;
   const GuidedMatchOptions guided;
   using py::literals::operator""_a;
-  m.attr("MATCH_DEFAULTS") = py::dict("precision"_a = precision_name(match.precision), "min_similarity"_a = match.min_similarity,
-                                      "ratio"_a = match.ratio);
-  m.attr("GUIDED_MATCH_DEFAULTS") = py::dict("radius_px"_a = guided.radius_px,
-                                             "min_similarity"_a = guided.min_similarity);
+  m.attr("MATCH_DEFAULTS") = py::dict("precision"_a = precision_name(match.precision),
+                                      "min_similarity"_a = match.min_similarity, "ratio"_a = match.ratio);
+  m.attr("GUIDED_MATCH_DEFAULTS") =
+      py::dict("radius_px"_a = guided.radius_px, "min_similarity"_a = guided.min_similarity);
   m.def("match", match_rows, py::arg("session"), py::arg("fixed"), py::arg("moving"), py::kw_only(),
         py::arg("precision") = precision_name(match.precision), py::arg("min_similarity") = match.min_similarity,
         py::arg("ratio") = match.ratio);

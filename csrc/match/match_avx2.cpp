@@ -43,8 +43,8 @@ FR_MATCH_INLINE void update_best_whole(const Tiles& t, int row0, int panel, cons
   const int column0 = panel * kWidth;
   for (int r = 0; r < kRows; ++r) {
     const float* c = score + r * kWidth;
-    const __m256 top = _mm256_max_ps(_mm256_max_ps(_mm256_loadu_ps(c), _mm256_loadu_ps(c + kLanes)),
-                                     _mm256_loadu_ps(c + 2 * kLanes));
+    const __m256 top =
+        _mm256_max_ps(_mm256_max_ps(_mm256_loadu_ps(c), _mm256_loadu_ps(c + kLanes)), _mm256_loadu_ps(c + 2 * kLanes));
     if (_mm256_movemask_ps(_mm256_cmp_ps(top, _mm256_set1_ps(t.row_best.score[row0 + r]), _CMP_GT_OQ)) != 0)
       for (int v = 0; v < kWidth; ++v) offer(t.row_best, row0 + r, column0 + v, c[v]);
   }
@@ -54,8 +54,8 @@ FR_MATCH_INLINE void update_best_whole(const Tiles& t, int row0, int panel, cons
 #pragma GCC unroll 4
     for (int r = 0; r < kRows; ++r) {
       const __m256 c = _mm256_loadu_ps(score + r * kWidth + v);
-      index = _mm256_blendv_ps(index, _mm256_castsi256_ps(_mm256_set1_epi32(row0 + r)),
-                               _mm256_cmp_ps(c, top, _CMP_GT_OQ));
+      index =
+          _mm256_blendv_ps(index, _mm256_castsi256_ps(_mm256_set1_epi32(row0 + r)), _mm256_cmp_ps(c, top, _CMP_GT_OQ));
       top = _mm256_max_ps(top, c);
     }
     _mm256_storeu_ps(t.column_best.score + column0 + v, top);

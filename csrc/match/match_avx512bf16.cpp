@@ -4,8 +4,7 @@
 #include "match/match_kernels.h"
 
 #ifdef FR_MATCH_X86
-#define FR_MATCH_TARGET \
-  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")))
+#define FR_MATCH_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,fma")))
 #include "match/match_math.h"
 #include "match/match_tile_avx512.h"
 

@@ -82,7 +82,8 @@ Bests search(const Context& context, Workspace& workspace, const Descriptors& fi
   all.steps = (dims + kernel.per_word - 1) / kernel.per_word;
   all.columns = m;
   all.row_best = take_best(workspace, static_cast<std::size_t>(n), second);
-  all.column_best = take_best(workspace, static_cast<std::size_t>(padded) * static_cast<std::size_t>(context.threads()), second);
+  all.column_best =
+      take_best(workspace, static_cast<std::size_t>(padded) * static_cast<std::size_t>(context.threads()), second);
 
   all.rows = encode(context, workspace, fixed.rows, n, dims, kernel.per_word, kernel.encode_fixed);
   float* packed = workspace.take<float>(static_cast<std::size_t>(padded) * static_cast<std::size_t>(all.steps));
@@ -90,7 +91,8 @@ Bests search(const Context& context, Workspace& workspace, const Descriptors& fi
   {
     Workspace::Frame frame(workspace);
     const void* words = encode(context, workspace, moving.rows, m, dims, kernel.per_word, kernel.encode_moving);
-    context.parallel_for(panels, 1, [&](int begin, int end, int) { kernel.pack(words, all.steps, m, begin, end, packed); });
+    context.parallel_for(panels, 1,
+                         [&](int begin, int end, int) { kernel.pack(words, all.steps, m, begin, end, packed); });
     if (start != nullptr) column_start(words, all.steps, m, padded, start);
   }
   all.panels = packed;

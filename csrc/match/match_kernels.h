@@ -27,15 +27,15 @@ struct Tiles {
   std::ptrdiff_t steps = 0;      // words a row
   int row_begin = 0, row_end = 0;
   int panel_begin = 0, panel_end = 0;
-  int columns = 0;                     // moving rows in all; the last panel is padded
+  int columns = 0;                      // moving rows in all; the last panel is padded
   const std::int32_t* start = nullptr;  // i8: what the sum of a column starts from, panel-padded
-  Best row_best, column_best;          // indexed by row, by column (panel-padded)
+  Best row_best, column_best;           // indexed by row, by column (panel-padded)
 };
 
 // A word is what one step of the inner loop takes from a row: a float, two bf16 or four bytes.
 struct Kernel {
   int panel_width = 0;
-  int per_word = 1;         // elements a word
+  int per_word = 1;           // elements a word
   bool moving_start = false;  // needs Tiles::start
   // n rows of dims floats -> words. NULL: the floats are the words.
   void (*encode_fixed)(const float* rows, int n, int dims, void* words) = nullptr;

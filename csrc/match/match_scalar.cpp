@@ -37,8 +37,7 @@ void run(const Tiles& t) {
   }
 }
 
-void dot_pairs_scalar(const float* a, const float* b, int dims, const int* ia, const int* ib, int count,
-                      float* score) {
+void dot_pairs_scalar(const float* a, const float* b, int dims, const int* ia, const int* ib, int count, float* score) {
   for (int p = 0; p < count; ++p) {
     const float *x = a + std::ptrdiff_t{ia[p]} * dims, *y = b + std::ptrdiff_t{ib[p]} * dims;
     float sum = 0.0f;

@@ -71,8 +71,7 @@ FR_MATCH_INLINE void update_columns(const Best& best, int row0, int column, int 
   _mm512_mask_storeu_epi32(best.index + column, up, index);
 }
 
-FR_MATCH_INLINE void update_columns_second(const Best& best, int row0, int column, int v,
-                                           const __m512 (*c)[kVectors]) {
+FR_MATCH_INLINE void update_columns_second(const Best& best, int row0, int column, int v, const __m512 (*c)[kVectors]) {
   __m512 top = _mm512_loadu_ps(best.score + column), second = _mm512_loadu_ps(best.second + column);
   __m512i index = _mm512_loadu_si512(best.index + column);
 #pragma GCC unroll 8
@@ -102,12 +101,12 @@ FR_MATCH_INLINE void blank_outside(int rows, int columns, __m512 (*c)[kVectors])
 #define FR_MATCH_DECLARE(r) \
   const Word* a##r = a[r];  \
   auto sum##r##_0 = start0, sum##r##_1 = start1, sum##r##_2 = start2;
-#define FR_MATCH_STEP(r)                            \
-  {                                                 \
-    const auto x = Op::broadcast(a##r + k);         \
-    sum##r##_0 = Op::step(sum##r##_0, x, b0);       \
-    sum##r##_1 = Op::step(sum##r##_1, x, b1);       \
-    sum##r##_2 = Op::step(sum##r##_2, x, b2);       \
+#define FR_MATCH_STEP(r)                      \
+  {                                           \
+    const auto x = Op::broadcast(a##r + k);   \
+    sum##r##_0 = Op::step(sum##r##_0, x, b0); \
+    sum##r##_1 = Op::step(sum##r##_1, x, b1); \
+    sum##r##_2 = Op::step(sum##r##_2, x, b2); \
   }
 #define FR_MATCH_SCORE(r) {Op::score(sum##r##_0), Op::score(sum##r##_1), Op::score(sum##r##_2)},
 
