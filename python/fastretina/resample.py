@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.errors import InvalidInput
-from fastretina.transform import Floats, Transform
+from fastretina.transform import Transform
+from fastretina.transform_math import Floats
 
 INTERPOLATIONS = ("nearest", "linear", "cubic")
 

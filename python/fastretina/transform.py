@@ -11,19 +11,22 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from fastretina.errors import InvalidInput
-
-Floats = NDArray[np.float64]
+from fastretina.transform_math import (
+    Floats,
+    apply_step,
+    inverse_2x2,
+    solve_quadratic,
+    special_kind,
+    step_jacobian,
+    substitution,
+)
 
 MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
 KINDS = (*MATRIX_KINDS, "quadratic", "composite")
 DIRECTION = "moving_to_fixed"
-
-_NEWTON_STEPS = 50
-_NEWTON_TOLERANCE = 1e-9  # px, relative to the coordinate: far below what an image can show, far above rounding
-_SHAPE_TOLERANCE = 1e-9  # how far rounding may take a similarity from being one
 
 
 class Part(NamedTuple):
@@ -73,7 +76,7 @@ class Transform:
             raise InvalidInput(f"matrix: got shape {m.shape}; allowed: (2, 3) or (3, 3)")
         if m[2, 0] == 0 and m[2, 1] == 0 and m[2, 2] != 0:
             m = m / m[2, 2]
-        return cls(kind or _special_kind(m), m)
+        return cls(kind or special_kind(m), m)
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any]) -> Transform:
@@ -242,22 +245,9 @@ def _checked_params(kind: str, params: ArrayLike) -> Floats:
     p = p.reshape(3, 3)
     if kind == "homography":
         return p / p[2, 2] if p[2, 2] != 1 and abs(p[2, 2]) > 1e-12 * np.abs(p).max() else p
-    if MATRIX_KINDS.index(_special_kind(p)) > MATRIX_KINDS.index(kind):
-        raise InvalidInput(f"parameters: the matrix {p.tolist()} is no {kind}, but a {_special_kind(p)}")
+    if MATRIX_KINDS.index(special_kind(p)) > MATRIX_KINDS.index(kind):
+        raise InvalidInput(f"parameters: the matrix {p.tolist()} is no {kind}, but a {special_kind(p)}")
     return p
-
-
-def _special_kind(m: Floats) -> str:
-    """The most special kind that holds this matrix."""
-    if not np.array_equal(m[2], [0.0, 0.0, 1.0]):
-        return "homography"
-    if np.array_equal(m, np.eye(3)):
-        return "identity"
-    (a, b), (c, d) = m[:2, :2]
-    size = _SHAPE_TOLERANCE * max(abs(a), abs(b), abs(c), abs(d))
-    rotation = abs(a - d) <= size and abs(b + c) <= size
-    mirrored = abs(a + d) <= size and abs(b - c) <= size
-    return "similarity" if rotation or mirrored else "affine"
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------
@@ -303,26 +293,8 @@ def _product(outer: Part, inner: Part) -> Part | None:
         product[:, 0] += a.params[:2, 2]
         return Part(Transform("quadratic", product))
     if a.kind == "quadratic" and b.kind in MATRIX_KINDS[:3]:
-        return Part(Transform("quadratic", a.params @ _substitution(b.params)))
+        return Part(Transform("quadratic", a.params @ substitution(b.params)))
     return None
-
-
-def _substitution(m: Floats) -> Floats:
-    """(6, 6): how the monomials 1, x, y, x^2, x y, y^2 of an affine image read in the monomials of its source."""
-    x, y = np.array([m[0, 2], m[0, 0], m[0, 1]]), np.array([m[1, 2], m[1, 0], m[1, 1]])  # on 1, x, y
-
-    def times(u: Floats, v: Floats) -> list[float]:
-        return [
-            u[0] * v[0],
-            u[0] * v[1] + u[1] * v[0],
-            u[0] * v[2] + u[2] * v[0],
-            u[1] * v[1],
-            u[1] * v[2] + u[2] * v[1],
-            u[2] * v[2],
-        ]
-
-    one = np.array([1.0, 0.0, 0.0])
-    return np.array([times(one, one), times(one, x), times(one, y), times(x, x), times(x, y), times(y, y)])
 
 
 def _matrix(kind: str, m: Floats) -> Transform:
@@ -346,75 +318,19 @@ def _inverse_matrix(t: Transform) -> Transform:
 def _apply(t: Transform, xy: Floats) -> Floats:
     with np.errstate(all="ignore"):
         for transform, inverted in reversed(_steps(t)):
-            if inverted:
-                xy = _solve(transform, xy)
-            elif transform.kind == "quadratic":
-                xy = _monomials(xy) @ transform.params.T
-            else:
-                xy = _apply_matrix(transform, xy)
+            p = transform.params
+            xy = solve_quadratic(p, xy) if inverted else apply_step(transform.kind, p, xy)
     return xy
-
-
-def _apply_matrix(t: Transform, xy: Floats) -> Floats:
-    m = t.params
-    mapped: Floats = xy @ m[:2, :2].T + m[:2, 2]
-    if t.kind == "homography":
-        mapped = mapped / (xy @ m[2, :2] + m[2, 2])[:, None]
-    return mapped
-
-
-def _monomials(xy: Floats) -> Floats:
-    x, y = xy[:, 0], xy[:, 1]
-    return np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
 
 
 def _jacobian(t: Transform, xy: Floats) -> Floats:
     total: Floats = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
     for transform, inverted in reversed(_steps(t)):
         if inverted:
-            xy = _solve(transform, xy)
-            j = _inverse_2x2(_step_jacobian(transform, xy))
+            xy = solve_quadratic(transform.params, xy)
+            j = inverse_2x2(step_jacobian(transform.kind, transform.params, xy))
         else:
-            j = _step_jacobian(transform, xy)
-            xy = _apply(transform, xy)
+            j = step_jacobian(transform.kind, transform.params, xy)
+            xy = apply_step(transform.kind, transform.params, xy)
         total = j @ total
     return total
-
-
-def _step_jacobian(t: Transform, xy: Floats) -> Floats:
-    x, y = xy[:, 0], xy[:, 1]
-    if t.kind == "quadratic":
-        p = t.params
-        rows = [[p[r, 1] + 2 * p[r, 3] * x + p[r, 4] * y, p[r, 2] + p[r, 4] * x + 2 * p[r, 5] * y] for r in (0, 1)]
-        return np.moveaxis(np.array(rows), 2, 0)
-    m = t.params
-    if t.kind != "homography":
-        return np.broadcast_to(m[:2, :2], (len(xy), 2, 2))
-    w = xy @ m[2, :2] + m[2, 2]
-    mapped = _apply_matrix(t, xy)
-    jacobian: Floats = (m[:2, :2] - mapped[:, :, None] * m[2, :2]) / w[:, None, None]
-    return jacobian
-
-
-def _inverse_2x2(j: Floats) -> Floats:
-    determinant = j[:, 0, 0] * j[:, 1, 1] - j[:, 0, 1] * j[:, 1, 0]
-    adjugate = np.stack([j[:, 1, 1], -j[:, 0, 1], -j[:, 1, 0], j[:, 0, 0]], axis=1).reshape(-1, 2, 2)
-    inverse: Floats = adjugate / determinant[:, None, None]
-    return inverse
-
-
-def _solve(t: Transform, target: Floats) -> Floats:
-    """Newton's method for ``t(x) == target``, from the inverse of the affine part; NaN where it does not converge."""
-    p = t.params
-    linear = p[:, 1:3]
-    start = linear if abs(np.linalg.det(linear)) > 1e-12 else np.eye(2)
-    xy: Floats = (target - p[:, 0]) @ np.linalg.inv(start).T
-    found = np.zeros(len(xy), dtype=bool)
-    for _ in range(_NEWTON_STEPS):
-        error = target - _monomials(xy) @ p.T
-        step = (_inverse_2x2(_step_jacobian(t, xy)) @ error[:, :, None])[:, :, 0]
-        xy = np.where(found[:, None], xy, xy + step)
-        found |= np.abs(step).sum(1) < _NEWTON_TOLERANCE * (1 + np.abs(xy).sum(1))
-        if found.all():
-            break
-    return np.where(found[:, None], xy, np.nan)

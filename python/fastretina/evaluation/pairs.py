@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from fastretina.errors import InvalidInput
 from fastretina.io import read_image
 from fastretina.resample import resample
-from fastretina.transform import Floats, Transform
+from fastretina.transform import Transform
+from fastretina.transform_math import Floats
 
 PERTURBATIONS = "none, mirror, rot<degrees>, scale<factor>, crop<share>"
 

@@ -32,7 +32,7 @@ h1 { font-size: 1.4rem; margin-bottom: .2rem; } h2 { font-size: 1.1rem; margin-t
 .compare .bar { position: absolute; top: 0; bottom: 0; width: 2px; background: #fff; box-shadow: 0 0 3px #000; }
 .controls { max-width: 768px; display: flex; gap: 1rem; align-items: center; margin: .5rem 0; flex-wrap: wrap; }
 .controls input[type=range] { flex: 1; min-width: 12rem; }
-.tables { display: flex; flex-wrap: wrap; gap: 2rem; } table { border-collapse: collapse; }
+.tables { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 2rem; } table { border-collapse: collapse; }
 td, th { border-bottom: 1px solid var(--line); padding: .15em .8em .15em 0; text-align: left; vertical-align: top; }
 td { font-variant-numeric: tabular-nums; overflow-wrap: anywhere; } .panels { max-width: 100%; }
 footer { margin-top: 2rem; opacity: .7; }
