@@ -65,10 +65,10 @@ def encode_image(image: NDArray[Any], suffix: str = ".png") -> bytes:
     formats = {".png": ("uint8", "uint16"), ".tiff": _DTYPES}.get(extension, ("uint8",))
     if image.dtype.name not in formats:
         raise InvalidInput(f"{image.dtype} pixels do not fit into {extension[1:].upper()}; use .tiff or .png")
-    ok, data = cv2.imencode(extension, np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else image)
+    ok, data = cv2.imencode(extension, image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not ok:
         raise InvalidInput(f"an image of shape {image.shape} cannot be written as {extension[1:].upper()}")
-    return bytes(data)
+    return data.tobytes()
 
 
 def _read_bytes(name: str) -> bytes:
@@ -110,5 +110,4 @@ def _decode(name: str, data: bytes, kind: str) -> NDArray[Any]:
             logging.setLogLevel(level)
     if image is None or image.size == 0:
         raise InvalidInput(f"{name}: no readable {kind} image: it is damaged, truncated or of an unknown variant")
-    # BGR -> RGB
-    return np.ascontiguousarray(image[..., ::-1]) if image.ndim == 3 else np.asarray(image)
+    return np.asarray(image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, image))  # in place

@@ -47,9 +47,9 @@ def scene(
     if warped is None:
         return Scene(result, fixed_shown, moving_shown, None, None, fixed_scale, moving_scale)
     size = (fixed_shown.shape[1], fixed_shown.shape[0])
-    picture = _resized(_eight_bit(warped[0], like=moving), size)
-    valid = _resized(warped[1].astype(np.uint8) * np.uint8(255), size) > 127
-    return Scene(result, fixed_shown, moving_shown, picture, valid[..., 0], fixed_scale, moving_scale)
+    picture = _rgb(_resized(warped[0], size), like=moving)
+    valid = _resized(warped[1].view(np.uint8), size) > 0
+    return Scene(result, fixed_shown, moving_shown, picture, valid, fixed_scale, moving_scale)
 
 
 def luminance(picture: Picture) -> NDArray[np.uint8]:
@@ -63,21 +63,20 @@ def _shown(image: NDArray[Any], longer_side: int) -> tuple[Picture, float]:
     height, width = image.shape[:2]
     scale = longer_side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return _resized(_eight_bit(image, like=image), size), scale
+    return _rgb(_resized(image, size), like=image), scale
 
 
-def _eight_bit(image: NDArray[Any], like: NDArray[Any]) -> NDArray[np.uint8]:
-    """8-bit RGB. Deeper images are stretched to the range of ``like``: 12 bits in a 16-bit file would be black."""
-    if image.dtype != np.uint8:
-        low, high = (float(v) for v in np.percentile(like[:: max(1, like.shape[0] // 512)], (0.1, 99.9)))
-        image = np.clip((image.astype(np.float32) - low) * (255 / max(high - low, 1e-12)), 0, 255).astype(np.uint8)
-    return image
-
-
-def _resized(image: NDArray[np.uint8], size: tuple[int, int]) -> Picture:
+def _resized(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     import cv2
 
     shrinks = size[0] < image.shape[1]
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    rgb = resized if resized.ndim == 3 else np.repeat(resized[..., None], 3, axis=2)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
+
+
+def _rgb(image: NDArray[Any], like: NDArray[Any]) -> Picture:
+    """8-bit RGB. Deeper images are stretched to the range of ``like``: 12 bits in a 16-bit file would be black."""
+    if image.dtype != np.uint8:
+        low, high = (float(v) for v in np.percentile(like[:: max(1, like.shape[0] // 512)], (0.1, 99.9)))
+        image = np.clip((image.astype(np.float32) - low) * (255 / max(high - low, 1e-12)), 0, 255)
+    rgb = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
     return np.ascontiguousarray(rgb, dtype=np.uint8)

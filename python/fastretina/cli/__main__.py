@@ -1,7 +1,0 @@
-"""``python -m fastretina.cli``, where the command is not on the path."""
-
-import sys
-
-from fastretina.cli import main
-
-sys.exit(main())
