@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from reference.describe import describe as reference
-
 from fastretina import _core, ops
 from fastretina.errors import InvalidInput
+from reference.describe import describe as reference
 
 TOLERANCE = 1e-6  # of unit rows: a few float32 roundings
 
@@ -135,7 +134,7 @@ def test_power_of_two_scale_changes_no_bit():
     ],
 )
 def test_misuse_names_the_argument(dense, xy, argument):
-    with pytest.raises(InvalidInput, match=f"^{argument}: got"):
+    with pytest.raises(InvalidInput, match=rf"^{argument}: got"):
         ops.describe(dense, xy)
 
 
