@@ -29,21 +29,26 @@
 #define FR_LAMBDA_INLINE
 #endif
 
+// FR_DISPATCH_512 is the same with a hand-written avx512::NAME in the place of the compiled body.
 #if FR_X86
-#define FR_DISPATCH(name, params, args)                               \
+#define FR_DISPATCH_TO(name, params, args, for_avx512)                \
   static void name##_scalar params { name##_body args; }              \
   FR_AVX2 static void name##_avx2 params { name##_body args; }        \
-  FR_AVX512 static void name##_avx512 params { name##_body args; }    \
   void name params {                                                  \
     const ::fastretina::SimdLevel level = ::fastretina::simd_level(); \
     if (level >= ::fastretina::SimdLevel::avx512)                     \
-      name##_avx512 args;                                             \
+      for_avx512 args;                                                \
     else if (level == ::fastretina::SimdLevel::avx2)                  \
       name##_avx2 args;                                               \
     else                                                              \
       name##_scalar args;                                             \
   }
+#define FR_DISPATCH(name, params, args)                            \
+  FR_AVX512 static void name##_avx512 params { name##_body args; } \
+  FR_DISPATCH_TO(name, params, args, name##_avx512)
+#define FR_DISPATCH_512(name, params, args) FR_DISPATCH_TO(name, params, args, avx512::name)
 #else
 #define FR_DISPATCH(name, params, args) \
   void name params { name##_body args; }
+#define FR_DISPATCH_512 FR_DISPATCH
 #endif

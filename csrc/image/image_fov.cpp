@@ -11,10 +11,23 @@ namespace {
 
 using namespace image_kernels;
 
+// --- order statistics -------------------------------------------------------------------------------------------
 // Intensities are in [+0, 1], so their bit patterns have the order of the values.
-constexpr int kShift = 18, kBins = 4096, kCopies = 4;
+constexpr int kSampleStep = 16;  // px; one pixel of so many brackets the percentile
 
-std::uint32_t bits_of(float v) { return std::bit_cast<std::uint32_t>(v); }
+// The element of that rank in sorted order, known to lie in [low, high]: bisection of the bit pattern.
+std::uint32_t select(const std::uint32_t* values, int count, std::int64_t rank, std::uint32_t low, std::uint32_t high) {
+  while (low < high) {
+    const std::uint32_t middle = low + (high - low) / 2;
+    int upto = 0;
+    count_up_to(values, count, middle, &upto);
+    if (upto > rank)
+      high = middle;
+    else
+      low = middle + 1;
+  }
+  return low;
+}
 
 // --- bit rows ---------------------------------------------------------------------------------------------------
 void clear_bits(std::uint64_t* row, int begin, int end) {
@@ -113,35 +126,28 @@ void erode(Workspace& workspace, View<std::uint64_t> bits, int radius) {
 
 float percentile_95(Workspace& workspace, View<const float> intensity) {
   Workspace::Frame frame(workspace);
-  const std::int64_t count = static_cast<std::int64_t>(intensity.width) * intensity.height;
-  std::int64_t rank = (count - 1) * 95 / 100;
+  const int width = intensity.width, height = intensity.height;
+  const std::int64_t total = static_cast<std::int64_t>(width) * height, rank = (total - 1) * 95 / 100;
+  constexpr std::uint32_t kLargest = 0x3f800000;  // 1.0f
 
-  // Neighbouring pixels fall into the same bin: four histograms keep their increments from waiting for one another.
-  auto* histogram = workspace.take<std::uint32_t>(std::size_t{kBins} * kCopies);
-  std::fill_n(histogram, std::size_t{kBins} * kCopies, 0u);
-  for (int y = 0; y < intensity.height; ++y) {
-    const float* row = intensity.row(y);
-    for (int x = 0; x < intensity.width; ++x) ++histogram[(bits_of(row[x]) >> kShift) * kCopies + (x % kCopies)];
+  // A sample brackets the value within a few per cent of the pixels; should it not, the bracket is everything.
+  auto* picked = workspace.take<std::uint32_t>(static_cast<std::size_t>(total) + kRowPad);
+  int sampled = 0;
+  for (int y = 0; y < height; ++y)
+    for (int x = y * 5 % kSampleStep; x < width; x += kSampleStep)
+      picked[sampled++] = std::bit_cast<std::uint32_t>(intensity.row(y)[x]);
+  std::uint32_t low = 0, high = kLargest;
+  if (sampled > 64) {
+    low = select(picked, sampled, sampled * std::int64_t{93} / 100, 0, kLargest);
+    high = select(picked, sampled, sampled * std::int64_t{97} / 100, low, kLargest);
   }
-  std::uint32_t bin = 0, inside = 0;
-  for (;; ++bin) {
-    inside = 0;
-    for (int c = 0; c < kCopies; ++c) inside += histogram[bin * kCopies + c];
-    if (rank < inside) break;
-    rank -= inside;
+  for (;;) {
+    Between between;
+    for (int y = 0; y < height; ++y) pick_between(intensity.row(y), width, low, high, picked, &between);
+    if (rank >= between.below && rank < std::int64_t{between.below} + between.found)
+      return std::bit_cast<float>(select(picked, between.found, rank - between.below, low, high));
+    low = 0, high = kLargest;
   }
-
-  float* candidates = workspace.take<float>(std::size_t{inside} + 1);
-  std::size_t found = 0;
-  for (int y = 0; y < intensity.height; ++y) {
-    const float* row = intensity.row(y);
-    for (int x = 0; x < intensity.width; ++x) {
-      candidates[found] = row[x];
-      found += (bits_of(row[x]) >> kShift) == bin;
-    }
-  }
-  std::nth_element(candidates, candidates + rank, candidates + found);
-  return candidates[rank];
 }
 
 void field_of_view(Workspace& workspace, const ImageOptions& options, Plane& plane) {

@@ -1,13 +1,10 @@
 #include "image/image_kernels.h"
 
+#include <bit>
 #include <cmath>
 
 #include "core/target.h"
 #include "image/image_math.h"
-
-#if FR_X86
-#include <immintrin.h>
-#endif
 
 namespace fastretina::image_kernels {
 
@@ -85,13 +82,26 @@ FR_INLINE void bits_to_bytes_body(const std::uint64_t* bits, int n, std::uint8_t
     for (int i = 0; i < 64; ++i) bytes[64 * word + i] = static_cast<std::uint8_t>((bits[word] >> i) & 1);
 }
 
-FR_INLINE void masked_sum_body(const float* row, const std::uint8_t* mask, int n, float* lanes) {
-  float sums[kLanes];
-  for (int j = 0; j < kLanes; ++j) sums[j] = lanes[j];
-  // Padding has mask 0. (With a conditional instead of the product, GCC 12 miscompiles this loop for AVX2.)
-  for (int x = 0; x < n; x += kLanes)
-    for (int j = 0; j < kLanes; ++j) sums[j] = std::fmaf(static_cast<float>(mask[x + j]), row[x + j], sums[j]);
-  for (int j = 0; j < kLanes; ++j) lanes[j] = sums[j];
+FR_INLINE void masked_sum_body(const float* row, const std::uint64_t* bits, int n, float* lanes) {
+  for (int x = 0; x < n; ++x) lanes[x % kLanes] += (bits[x / 64] >> (x % 64)) & 1 ? row[x] : 0.f;
+}
+
+FR_INLINE void count_up_to_body(const std::uint32_t* values, int n, std::uint32_t limit, int* count) {
+  int found = 0;
+  for (int i = 0; i < n; ++i) found += values[i] <= limit ? 1 : 0;
+  *count = found;
+}
+
+FR_INLINE void pick_between_body(const float* values, int n, std::uint32_t low, std::uint32_t high, std::uint32_t* out,
+                                 Between* result) {
+  Between r = *result;
+  for (int i = 0; i < n; ++i) {
+    const auto v = std::bit_cast<std::uint32_t>(values[i]);
+    out[r.found] = v;
+    r.below += v < low ? 1 : 0;
+    r.found += (v >= low) & (v <= high) ? 1 : 0;
+  }
+  *result = r;
 }
 
 // Cell = (c0 + c1) + (c2 + c3) of column sums, a column = rows added downwards.
@@ -199,8 +209,14 @@ FR_DISPATCH(range_f32, (const float* row, int n, float low, float high, bool* in
 FR_DISPATCH(add_rows_u8, (float* sums, const RowGroup& group, int n), (sums, group, n))
 FR_DISPATCH(add_rows_u16, (float* sums, const RowGroup& group, int n), (sums, group, n))
 FR_DISPATCH(add_rows_f32, (float* sums, const RowGroup& group, int n), (sums, group, n))
-FR_DISPATCH(masked_sum, (const float* row, const std::uint8_t* mask, int n, float* lanes), (row, mask, n, lanes))
-FR_DISPATCH(cell_sums, (const CellRows& in, int cells, float* s0, float* s1, float* s2), (in, cells, s0, s1, s2))
+FR_DISPATCH_512(masked_sum, (const float* row, const std::uint64_t* bits, int n, float* lanes), (row, bits, n, lanes))
+FR_DISPATCH(count_up_to, (const std::uint32_t* values, int n, std::uint32_t limit, int* count),
+            (values, n, limit, count))
+FR_DISPATCH_512(pick_between,
+                (const float* values, int n, std::uint32_t low, std::uint32_t high, std::uint32_t* out,
+                 Between* result),
+                (values, n, low, high, out, result))
+FR_DISPATCH_512(cell_sums, (const CellRows& in, int cells, float* s0, float* s1, float* s2), (in, cells, s0, s1, s2))
 FR_DISPATCH(box_row, (const float* in, float* out, int n), (in, out, n))
 FR_DISPATCH(box_column, (const float* const* rows, float* out, int n), (rows, out, n))
 FR_DISPATCH(cell_statistics,
@@ -211,9 +227,9 @@ FR_DISPATCH(cells_to_pixels, (const float* cells, int n, float* out), (cells, n,
 FR_DISPATCH(normalise_row, (const float* row, const std::uint8_t* mask, const NormaliseRow& s, int n, float* out),
             (row, mask, s, n, out))
 
-FR_DISPATCH(resize_row, (float* out, const float* sums, const Taps& taps, int n, float unit),
-            (out, sums, taps, n, unit))
-FR_DISPATCH(dark_bits, (const float* row, int n, float threshold, std::uint64_t* bits), (row, n, threshold, bits))
-FR_DISPATCH(bits_to_bytes, (const std::uint64_t* bits, int n, std::uint8_t* bytes), (bits, n, bytes))
+FR_DISPATCH_512(resize_row, (float* out, const float* sums, const Taps& taps, int n, float unit),
+                (out, sums, taps, n, unit))
+FR_DISPATCH_512(dark_bits, (const float* row, int n, float threshold, std::uint64_t* bits), (row, n, threshold, bits))
+FR_DISPATCH_512(bits_to_bytes, (const std::uint64_t* bits, int n, std::uint8_t* bytes), (bits, n, bytes))
 
 }  // namespace fastretina::image_kernels

@@ -46,13 +46,23 @@ void resize_row(float* out, const float* sums, const Taps& taps, int n, float un
 void dark_bits(const float* row, int n, float threshold, std::uint64_t* bits);
 void bits_to_bytes(const std::uint64_t* bits, int n, std::uint8_t* bytes);
 
+// For order statistics of values whose bit patterns have the values' order.
+void count_up_to(const std::uint32_t* values, int n, std::uint32_t limit, int* count);
+struct Between {
+  int below = 0, found = 0;
+};
+// Appends the bit patterns in [low, high] to `out` (at out + found; 16 elements of slack), counts those below.
+void pick_between(const float* values, int n, std::uint32_t low, std::uint32_t high, std::uint32_t* out,
+                  Between* result);
+
 // Adds the masked intensities to 16 lanes.
-void masked_sum(const float* row, const std::uint8_t* mask, int n, float* lanes);
+void masked_sum(const float* row, const std::uint64_t* bits, int n, float* lanes);
 
 // Sums of 4 x 4-pixel cells of m, m (I - shift) and m (I - shift)^2. Missing rows are NULL.
 struct CellRows {
   const float* rows[4];
   const std::uint8_t* masks[4];
+  const std::uint64_t* bits[4];  // the same masks
   float shift;
 };
 void cell_sums(const CellRows& in, int cells, float* s0, float* s1, float* s2);
@@ -72,5 +82,15 @@ struct NormaliseRow {
   float fraction, offset, clip;
 };
 void normalise_row(const float* row, const std::uint8_t* mask, const NormaliseRow& statistics, int n, float* out);
+
+namespace avx512 {
+void resize_row(float* out, const float* sums, const Taps& taps, int n, float unit);
+void dark_bits(const float* row, int n, float threshold, std::uint64_t* bits);
+void bits_to_bytes(const std::uint64_t* bits, int n, std::uint8_t* bytes);
+void masked_sum(const float* row, const std::uint64_t* bits, int n, float* lanes);
+void cell_sums(const CellRows& in, int cells, float* s0, float* s1, float* s2);
+void pick_between(const float* values, int n, std::uint32_t low, std::uint32_t high, std::uint32_t* out,
+                  Between* result);
+}  // namespace avx512
 
 }  // namespace fastretina::image_kernels

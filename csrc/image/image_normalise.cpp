@@ -40,7 +40,7 @@ float mean_intensity(const Plane& plane) {
   std::int64_t count = 0;
   for (int y = 0; y < plane.intensity.height; ++y) {
     std::fill_n(lanes, kLanes, 0.f);
-    masked_sum(plane.intensity.row(y), plane.mask.row(y), static_cast<int>(plane.mask.stride), lanes);
+    masked_sum(plane.intensity.row(y), plane.bits.row(y), plane.intensity.width, lanes);
     for (const float lane : lanes) total += static_cast<double>(lane);
     for (int i = 0; i < plane.bits.width; ++i) count += std::popcount(plane.bits.row(y)[i]);
   }
@@ -55,6 +55,7 @@ void sum_cells(const Context& context, const Plane& plane, float shift, const Ce
       for (int r = 0; r < kCell && kCell * c + r < plane.intensity.height; ++r) {
         in.rows[r] = plane.intensity.row(kCell * c + r);
         in.masks[r] = plane.mask.row(kCell * c + r);
+        in.bits[r] = plane.bits.row(kCell * c + r);
       }
       cell_sums(in, sums[0].width, sums[0].row(c), sums[1].row(c), sums[2].row(c));
     }
