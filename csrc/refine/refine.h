@@ -1,10 +1,20 @@
-// Room 8, refine: both images' vessel ridges + a transform -> a sub-pixel transform of the same kind, and its score.
+// Room 8, refine: both images' vessel ridges + a transform -> a sub-pixel transform of the same or a higher kind, and its score.
 //
-// ridges() makes a polarity-free ridge map of a normalised plane: the magnitude of the strongest Hessian curvature across
-// a line (Frangi et al. 1998, Lindeberg 1998), same for dark and bright vessels, at several scales, masked.
-// refine() maximises the correlation of the two ridge maps (ECC, Evangelidis & Psarakis 2008) over sparse points of
-// the MOVING image (ridge tops and their flanks), coarse to fine. It never returns a lower score than it got.
+// ridges() makes a polarity-free ridge map of a normalised plane. A Hessian of Gaussians (Lindeberg 1998) gives trace t
+// and eigenvalue difference 2D; the strength min(|t|, 2D) is the curvature across a straight line, 0 for a blob and for
+// a saddle, and the same for dark and bright vessels. It is softly saturated, s / (s + saturation x mean of s), and
+// carried with the direction across the line at the double angle, so that opposite directions agree.
+// The map is kept at four levels, blurred coarse to fine, as bytes.
+//
+// refine() maximises, coarse to fine, the correlation of (strength, strength x direction) of both images over a
+// sparse lattice of the MOVING image (forward additive ECC, Evangelidis & Psarakis 2008, with three channels), by
+// Levenberg-Marquardt steps on a posterior: the terms that bend the map have a prior, so that few ridges bend nothing.
+// Where two lines cross the directions disagree, which is what keeps wrong overlaps from scoring.
+// It never returns a lower score than it got.
 #pragma once
+
+#include <cstddef>
+#include <cstdint>
 
 #include "core/context.h"
 #include "core/types.h"
@@ -12,43 +22,64 @@
 
 namespace fastretina {
 
-constexpr int kRidgeLevels = 3;  // coarse to fine: smoothing sigma about 4, 2, 1 px on top of the ridge scale
+constexpr int kRidgeLevels = 4;
+constexpr int kRidgeScale[kRidgeLevels] = {8, 4, 2, 1};  // plane px per level px, coarse to fine
 
 struct RidgeOptions {
-  float sigma_px = 1.8f;  // of the Hessian, network px
-  int max_points = 4000;  // sparse points kept for refine
+  float sigma_px = 2.4f;    // of the Hessian, network px
+  float saturation = 8.0f;  // half strength at saturation x mean strength
+  int rim_px = 4;           // no ridges nearer than that to the edge of the field of view
+  int max_points = 16384;   // where refine looks: a lattice of 5 px, or wider where that is more points
 };
 
-// Everything refine needs to know of one image. Caller-owned memory, sizes by ridge_map_sizes().
+// One pixel of a level, four bytes from the lowest up:
+//   strength  x 255
+//   c2        128 + 127 x strength x cos 2a, a: direction across the line
+//   s2        128 + 127 x strength x sin 2a
+//   inside    finest level: 255 inside the field of view (less rim_px), else 0; coarser levels: 0
+using RidgePixel = std::uint32_t;
+
+// Everything refine needs to know of one image. Caller-owned memory: ridge_map_bytes() and lay_out().
 struct RidgeMap {
-  View<float> level[kRidgeLevels];  // level[0] coarsest; all at full network resolution or decimated (see scale)
-  int scale[kRidgeLevels] = {1, 1, 1};  // pixels of the plane per pixel of the level
-  View<std::uint8_t> mask;
-  float* points = nullptr;  // max_points x 3: x, y (plane pixels), strength; by better(strength, row-major index)
-  int* count = nullptr;
-  int capacity = 0;
+  View<RidgePixel> level[kRidgeLevels];  // ridge_level_size() each
+  float* points = nullptr;               // capacity x 2: x, y (plane px), a lattice over the field of view, row by row
+  int* count = nullptr;                  // 1
+  int capacity = 0;                      // max_points
 };
+
+Size ridge_level_size(Size plane, int level);  // rounded up
+std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options);
+// A map in `memory` of ridge_map_bytes() bytes, 64-byte aligned.
+RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory);
 
 struct RefineOptions {
-  int max_iterations = 30;     // a level
-  double epsilon_px = 0.01;    // stop when no corner of the overlap moves further
-  double max_shift_px = 20.0;  // a refinement that moves a corner of the overlap further is refused
+  TransformKind kind = TransformKind::identity;  // of the result; the start's kind where that is higher (identity: keep it)
+  int max_iterations = 30;         // a level
+  double epsilon_px = 0.02;        // a level ends when no point moves further, in level px
+  double max_shift_px = 30.0;      // a refinement that moves a point of the overlap further is refused
+  double max_frame_shift_px = 60;  // the same for the corners of the MOVING frame: nothing extrapolates wildly
+  double bend_px = 10.0;           // prior deviation of the bending terms, as displacement half a frame from its centre
+  double samples_per_point = 0.1;  // how many independent observations a point counts for against the prior
+  int min_points = 64;             // fewer points in the overlap: nothing is refined
 };
 
 struct Refinement {
   Transform T_fixed_moving;
-  double score_before = 0.0;  // correlation of the finest ridge maps over the overlap, in [-1, 1]
+  double score_before = 0.0;  // ridge_correlation of the start, in [-1, 1]
   double score_after = 0.0;   // >= score_before
-  int iterations = 0;
+  int iterations = 0;         // over all levels
+  bool refused = false;       // a bound was hit: the start is returned
 };
 
 namespace cpu {
+// plane, mask: same size, mask 0 or non-zero, plane 0 outside the mask.
 void ridges(const Context& context, Workspace& workspace, View<const float> plane, View<const std::uint8_t> mask,
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
-// Correlation of the finest ridge maps over the overlap under T: the score of refine, and the best single number of quality.
-// overlap_px: how many MOVING mask pixels land inside the FIXED mask.
+// Correlation of the finest levels over the overlap under T, on every second pixel of MOVING: the score of refine, and the
+// best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
+// overlap_px (may be NULL): how many MOVING pixels land inside the FIXED field of view.
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                          const Transform& T_fixed_moving, int* overlap_px);
 }  // namespace cpu
@@ -57,6 +88,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
+double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+                         const Transform& T_fixed_moving, int* overlap_px);
 }  // namespace cuda
 
 }  // namespace fastretina

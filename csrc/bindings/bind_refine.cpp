@@ -1,0 +1,118 @@
+// Room 8, refine. A ridge map crosses as its levels, coarse to fine, (h, w) uint32 each, and the points, (N, 2) float32.
+#include "bind_transform.h"
+#include "refine/refine.h"
+
+namespace fastretina::bindings {
+namespace {
+
+struct HeldMap {
+  Array<std::uint32_t> level[kRidgeLevels];
+  Array<float> points;
+  int count = 0;
+  RidgeMap map;
+};
+
+void hold(const py::tuple& parts, const char* argument, HeldMap& held) {
+  constexpr const char* kWanted = "what ridges() returns: four levels, (h, w) uint32, and an (N, 2) float32 array";
+  require(parts.size() == kRidgeLevels + 1, argument, std::to_string(parts.size()) + " parts", kWanted);
+  for (std::size_t k = 0; k < kRidgeLevels; ++k) {
+    held.level[k] = checked<std::uint32_t>(parts[k], argument, 2, kWanted);
+    held.map.level[k] = {const_cast<std::uint32_t*>(held.level[k].data()), static_cast<int>(held.level[k].shape(1)),
+                         static_cast<int>(held.level[k].shape(0))};
+  }
+  held.points = checked<float>(parts[kRidgeLevels], argument, 2, kWanted);
+  require(held.points.shape(1) == 2, argument, shape_of(held.points), kWanted);
+  require_finite(held.points.data(), held.points.size(), argument);
+  held.count = static_cast<int>(held.points.shape(0));
+  held.map.points = const_cast<float*>(held.points.data());
+  held.map.count = &held.count;
+  held.map.capacity = held.count;
+}
+
+py::tuple ridges(Session& session, const py::object& plane, const py::object& mask, float sigma_px, float saturation, int rim_px,
+                 int max_points) {
+  const auto plane_array = checked<float>(plane, "plane", 2, "a (H, W) float32 array");
+  require_finite(plane_array.data(), plane_array.size(), "plane");
+  const auto source = view(plane_array);
+  Array<std::uint8_t> keep;
+  auto mask_view = optional_mask(mask, "mask", source.height, source.width, keep);
+  if (mask.is_none()) {
+    keep = Array<std::uint8_t>({plane_array.shape(0), plane_array.shape(1)});
+    std::fill_n(keep.mutable_data(), keep.size(), std::uint8_t{1});
+    mask_view = view(keep);
+  }
+  require(max_points >= 0 && max_points <= 1 << 20, "max_points", std::to_string(max_points), "a value from 0 to 1048576");
+  const RidgeOptions options{sigma_px, saturation, rim_px, max_points};
+  RidgeMap map;
+  Array<std::uint32_t> level[kRidgeLevels];
+  for (int k = 0; k < kRidgeLevels; ++k) {
+    const Size size = ridge_level_size({source.width, source.height}, k);
+    level[k] = Array<std::uint32_t>({size.height, size.width});
+    map.level[k] = mutable_view(level[k]);
+  }
+  Array<float> points({max_points, 2});
+  int count = 0;
+  map.points = points.mutable_data();
+  map.count = &count;
+  map.capacity = max_points;
+  {
+    py::gil_scoped_release release;
+    cpu::ridges(session.context, session.workspace, source, mask_view, options, map);
+  }
+  return py::make_tuple(level[0], level[1], level[2], level[3], copy_rows(points.data(), count, 2));
+}
+
+py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind, const Array<double>& params,
+                 const RefineOptions& options) {
+  HeldMap f, m;
+  hold(fixed, "fixed", f);
+  hold(moving, "moving", m);
+  const Transform start = transform_from(kind, params);
+  Refinement out;
+  {
+    py::gil_scoped_release release;
+    cpu::refine(session.context, session.workspace, f.map, m.map, start, options, &out);
+  }
+  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.iterations, out.refused);
+}
+
+py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind, const Array<double>& params) {
+  HeldMap f, m;
+  hold(fixed, "fixed", f);
+  hold(moving, "moving", m);
+  const Transform t = transform_from(kind, params);
+  int overlap = 0;
+  double score = 0;
+  {
+    py::gil_scoped_release release;
+    score = cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, t, &overlap);
+  }
+  return py::make_tuple(score, overlap);
+}
+
+}  // namespace
+
+void bind_refine(py::module_& m) {
+  const RidgeOptions r;
+  m.def("ridges", &ridges, py::arg("session"), py::arg("plane"), py::arg("mask") = py::none(), py::kw_only(),
+        py::arg("sigma_px") = r.sigma_px, py::arg("saturation") = r.saturation, py::arg("rim_px") = r.rim_px,
+        py::arg("max_points") = r.max_points);
+  const RefineOptions o;
+  m.def(
+      "refine",
+      [](Session& session, const py::tuple& fixed, const py::tuple& moving, int start_kind, const Array<double>& params, int kind,
+         int max_iterations, double epsilon_px, double max_shift_px, double max_frame_shift_px, double bend_px,
+         double samples_per_point, int min_points) {
+        require(kind >= 0 && kind <= 4, "kind", std::to_string(kind), "0 (the start's), 1, 2, 3 or 4");
+        return refine(session, fixed, moving, start_kind, params,
+                      {static_cast<TransformKind>(kind), max_iterations, epsilon_px, max_shift_px, max_frame_shift_px, bend_px,
+                       samples_per_point, min_points});
+      },
+      py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("start_kind"), py::arg("params"), py::kw_only(),
+      py::arg("kind") = static_cast<int>(o.kind), py::arg("max_iterations") = o.max_iterations, py::arg("epsilon_px") = o.epsilon_px,
+      py::arg("max_shift_px") = o.max_shift_px, py::arg("max_frame_shift_px") = o.max_frame_shift_px, py::arg("bend_px") = o.bend_px,
+      py::arg("samples_per_point") = o.samples_per_point, py::arg("min_points") = o.min_points);
+  m.def("ridge_correlation", &correlation, py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("kind"), py::arg("params"));
+}
+
+}  // namespace fastretina::bindings
