@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,17 +64,20 @@ def export_onnx(network: nn.Module, path: Path) -> Exported:
     folded = fold_batch_norm(network).to(memory_format=torch.contiguous_format)
     temporary = path.with_suffix(".partial")
     axes = {INPUT: {2: "height", 3: "width"}, **{o: {2: "rows", 3: "columns"} for o in OUTPUTS}}
-    torch.onnx.export(
-        folded,
-        (torch.zeros(1, 1, 160, 224),),
-        str(temporary),
-        input_names=[INPUT],
-        output_names=list(OUTPUTS),
-        dynamic_axes=axes,
-        opset_version=OPSET,
-        dynamo=False,
-        do_constant_folding=True,
-    )
+    with warnings.catch_warnings():
+        # The TorchScript exporter is deprecated; its successor needs a further package and gives the same graph.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            folded,
+            (torch.zeros(1, 1, 160, 224),),
+            str(temporary),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+            do_constant_folding=True,
+        )
     model = onnx.load(str(temporary))
     onnx.checker.check_model(model, full_check=True)
     model.producer_name = "fastretina"
@@ -91,7 +95,7 @@ def export_safetensors(network: nn.Module, path: Path) -> Exported:
 
 
 def calibration_planes(images: Iterable[NDArray[Any]], multiple: int) -> Iterator[NDArray[np.float32]]:
-    """Training images → normalised planes ``(1, 1, H, W)`` at the working sizes, in their own and the other polarity."""
+    """Training images → normalised planes ``(1, 1, H, W)`` at the working sizes, every other one inverted."""
     from fastretina.training.normalise import network_input
 
     for i, image in enumerate(images):

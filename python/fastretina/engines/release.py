@@ -10,15 +10,17 @@ import numpy as np
 from fastretina.engines import export
 
 LICENCE = (
-    "The weights were trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, a synthetic OCTA set and a set of "
-    "FA and FAF images; several of these allow research or non-commercial use only. Treat the weights as for "
+    "The weights were trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, a synthetic OCTA set and a "
+    "set of FA and FAF images; several of these allow research or non-commercial use only. Treat the weights as for "
     "research, non-commercial use; the code is Apache-2.0."
 )
 CALIBRATION_IMAGES = 64
 
 
-def release(checkpoint: Path, data_folder: Path, out: Path, name: str = "retina", command: str = "", date: str = "") -> Path:
-    """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the manifest.
+def release(
+    checkpoint: Path, data_folder: Path, out: Path, name: str = "retina", command: str = "", date: str = ""
+) -> Path:
+    """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the last.
 
     The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command`` and ``date``
     are recorded as given.
@@ -49,7 +51,7 @@ def release(checkpoint: Path, data_folder: Path, out: Path, name: str = "retina"
         "input": {
             "name": export.INPUT,
             "plane": "green of a colour image, else the gray values",
-            "normalisation": "local mean and deviation on 4-px cells, two 7x7-cell boxes, clipped to [-4, 4], 0 outside the field",
+            "normalisation": "local mean and deviation on 4-px cells, two 7x7-cell boxes, clipped to [-4, 4]",
             "padding": "zeros at the right and bottom to pad_multiple",
             "shape": "1, 1, height, width",
         },

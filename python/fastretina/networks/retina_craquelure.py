@@ -19,8 +19,11 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
+
+from fastretina.errors import InvalidInput
 
 __all__ = ["PAD_MULTIPLE", "STRIDE", "NetworkSize", "RetinaCraquelureNet"]
 
@@ -99,11 +102,11 @@ class RetinaCraquelureNet(nn.Module):
         self.top = _conv(size.eighth, size.fused, 1)
         self.fuse = ResidualBlock(size.fused)
         self.detect = nn.Sequential(_conv(size.fused, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 1))
-        self.describe = nn.Sequential(
-            _conv(size.fused, size.eighth, 3), nn.ReLU(), nn.Conv2d(size.eighth, size.dim, 1)
-        )
+        self.describe = nn.Sequential(_conv(size.fused, size.eighth, 3), nn.ReLU(), nn.Conv2d(size.eighth, size.dim, 1))
 
     def forward(self, plane: Tensor) -> tuple[Tensor, Tensor]:
+        if not torch.jit.is_tracing():
+            self.check_input(plane)
         quarter = self.level4(self.level2(plane))
         eighth = self.top(self.level8(quarter))
         eighth = functional.interpolate(eighth, scale_factor=2.0, mode="bilinear", align_corners=False)
@@ -112,11 +115,11 @@ class RetinaCraquelureNet(nn.Module):
 
     @staticmethod
     def check_input(plane: Tensor) -> None:
-        """Raise ``ValueError`` for a plane the network cannot take (kept out of ``forward``: that one is traced)."""
+        """Raise ``InvalidInput`` for a plane the network cannot take (skipped while ``forward`` is traced)."""
         if plane.ndim != 4 or plane.shape[1] != 1:
-            raise ValueError(f"plane: expected a tensor (N, 1, H, W), got {tuple(plane.shape)}")
+            raise InvalidInput(f"plane: expected a tensor (N, 1, H, W), got {tuple(plane.shape)}")
         if plane.shape[2] % PAD_MULTIPLE or plane.shape[3] % PAD_MULTIPLE or 0 in plane.shape:
-            raise ValueError(
+            raise InvalidInput(
                 f"plane: height and width must be multiples of {PAD_MULTIPLE}, got {tuple(plane.shape[2:])}; "
                 "pad with zeros at the right and bottom"
             )

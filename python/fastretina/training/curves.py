@@ -12,7 +12,7 @@ PANELS = (("detector", "detector loss"), ("descriptor", "descriptor loss"), ("co
 
 
 def draw_curves(log: Path, picture: Path, width: int = 900, height: int = 260) -> None:
-    """Draw ``log.csv`` as one panel a quantity over the minutes of the run; drawn with OpenCV, needs no plot library."""
+    """Draw ``log.csv`` as one panel a quantity over the minutes of the run (with OpenCV)."""
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
     canvas = np.full((height, width, 3), 255, np.uint8)

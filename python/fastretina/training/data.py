@@ -1,7 +1,7 @@
 """Training images in memory, each with its mask, vessel map and keypoint labels.
 
-A data folder holds one folder per set (see ``SETS``); only folders that are there are used.  The preparation of an image
-costs about a second, so it is kept in a cache file beside the run.
+A data folder holds one folder per set (see ``SETS``); only folders that are there are used.  Preparing an image
+costs a few tenths of a second, so the result is kept in a cache file beside the run.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import labels, normalise
+from fastretina.errors import InvalidInput
+from fastretina.training import labels, normalise
 
-CACHE_VERSION = 5
+CACHE_VERSION = 6
 HELD_OUT_EVERY = 10
-STRONG_CORNER = 0.2
-"""A ridge corner counts when it has this share of the median strength of the 40 best of its image."""
 REFERENCE_PX_PER_DEG = 14.0
 """Labels are made at this resolution (a 45-degree field on about 630 px), where the ridge scales fit the vessels."""
 
@@ -75,7 +74,7 @@ def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
     """Read one image and make its labels."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if image is None:
-        raise ValueError(f"{path}: not a readable image")
+        raise InvalidInput(f"{path}: not a readable image")
     plane = np.ascontiguousarray(image[..., 1] if image.ndim == 3 else image)
     if plane.dtype != np.uint8:
         plane = cv2.normalize(plane, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)
@@ -98,17 +97,15 @@ def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
     if kind.field_deg >= 20:
         small_mask = small_mask * lit
     ridges = labels.ridge_map(small, small_mask, kind.bright_vessels)
-    corners, strength = labels.ridge_corners(ridges)
-    strong = strength > STRONG_CORNER * np.median(strength[:40]) if len(strength) else strength > 0
-    weak = corners[~strong]
-    points = corners[strong]
+    weak, _ = labels.ridge_corners(ridges)
+    points = labels.skeleton_points(ridges > labels.RIDGE_ON)
     vessels = ridges
     if vessel_path is not None and vessel_path.is_file():
         label = cv2.imread(str(vessel_path), cv2.IMREAD_GRAYSCALE)
         label = cv2.resize((label > 0).astype(np.float32), small.shape[::-1], interpolation=cv2.INTER_AREA)
         vessels = np.maximum(label, 0.7 * ridges)
         junctions = labels.skeleton_points(label > 0.5)
-        points = labels.thin_points(np.concatenate([junctions, points]), 6.0)
+        points = labels.thin_points(np.concatenate([junctions, points]), labels.THIN_PX)
     ratio = np.array([size[0] / small.shape[1], size[1] / small.shape[0]], np.float32)
     return Sample(
         name=f"{kind.name}/{path.stem}",
@@ -126,10 +123,10 @@ def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
 def load(folder: Path, cache: Path | None = None) -> tuple[list[Sample], list[Sample]]:
     """All images of a data folder → (training, held out); every tenth image of a set is held out.
 
-    Raises ``ValueError`` when the folder holds no known set and no image.
+    Raises ``InvalidInput`` when the folder holds no known set and no image.
     """
     if not folder.is_dir():
-        raise ValueError(f"data: {folder} is not a folder")
+        raise InvalidInput(f"data: {folder} is not a folder")
     kinds = [k for k in SETS if (folder / k.images).is_dir()] or _plain_set(folder)
     entries: list[tuple[Path, Path | None, ImageSet]] = []
     for kind in kinds:
@@ -137,7 +134,7 @@ def load(folder: Path, cache: Path | None = None) -> tuple[list[Sample], list[Sa
             if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}:
                 entries.append((path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind))
     if not entries:
-        raise ValueError(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
+        raise InvalidInput(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
     listing = repr([(str(p.relative_to(folder)), p.stat().st_size) for p, _, _ in entries])
     key = hashlib.sha256(f"{CACHE_VERSION}{listing}".encode()).hexdigest()[:16]
     samples = _read_cache(cache, key) if cache else None

@@ -1,8 +1,9 @@
 """Keypoint labels without a human: striking positions of the vessel tree.
 
-Document A annotates bifurcations, crossings and sharp bends by hand.  Here they come from the skeleton of a vessel label
-where there is one, and in every image from the corners of a Hessian ridge map (Frangi et al. 1998, first step) of the
-unmodified image.  Points are ``(x, y)`` in pixels of the given image, pixel centres at integers.
+Document A annotates bifurcations, crossings and sharp bends by hand.  Here they come from the skeleton of a vessel
+label where there is one, and in every image from the skeleton of a Hessian ridge map (Frangi et al. 1998, first step)
+of the unmodified image; other corners of that map are doubtful and trained as neither class.  Points are ``(x, y)`` in
+pixels of the given image, pixel centres at integers.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 RIDGE_SIGMAS_PX = (1.8, 2.7, 4.2)
 EDGE_PX = 9
 MIN_EXTENT_PX = 40
+CORNER_SIGMA_PX = 3.0
+RIDGE_ON = 0.35
 BEND_ARM_PX = 8
-BEND_DEG = 40.0
-SPUR_PX = 8
+BEND_DEG = 35.0
+THIN_PX = 8.0
 
 
 def ridge_map(plane: np.ndarray, mask: np.ndarray, bright: bool) -> np.ndarray:
-    """Line strength ``(H, W)`` ≥ 0 of a plane: the largest negative curvature over three scales, locally scaled to ~[0, 1].
+    """Line strength ``(H, W)`` of a plane in [0, 1]: the largest negative curvature of three scales, locally scaled.
 
     ``bright`` says whether vessels are brighter than the background.
     """
@@ -35,10 +38,7 @@ def ridge_map(plane: np.ndarray, mask: np.ndarray, bright: bool) -> np.ndarray:
         yy = cv2.Sobel(smooth, cv2.CV_32F, 0, 2, ksize=3) * (sigma * sigma / 4)
         xy = cv2.Sobel(smooth, cv2.CV_32F, 1, 1, ksize=3) * (sigma * sigma / 4)
         root = np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
-        across = (xx + yy) / 2 - root
-        along = (xx + yy) / 2 + root
-        # A blob curves in both directions: what it has along the line is taken off.
-        np.maximum(best, -across - np.maximum(-along, 0), out=best)
+        np.maximum(best, root - (xx + yy) / 2, out=best)
     best *= cv2.erode(inside, np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8), borderValue=1)
     power = cv2.blur(best * best, (95, 95))
     scale = 2.0 * np.sqrt(np.maximum(power, 0)) + 1.5 * np.sqrt(max(float(power.mean()), 0.0)) + 1e-6
@@ -55,10 +55,10 @@ def ridge_corners(ridges: np.ndarray, radius_px: int = 6) -> tuple[np.ndarray, n
 
     Strength is the smaller eigenvalue of the structure tensor in a Gaussian window (Shi and Tomasi 1994).
     """
-    smooth = cv2.GaussianBlur(ridges, (0, 0), 1.2)
+    smooth = cv2.GaussianBlur(ridges, (0, 0), 1.5)
     dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3)
     dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3)
-    xx, yy, xy = (cv2.GaussianBlur(v, (0, 0), 3.0) for v in (dx * dx, dy * dy, dx * dy))
+    xx, yy, xy = (cv2.GaussianBlur(v, (0, 0), CORNER_SIGMA_PX) for v in (dx * dx, dy * dy, dx * dy))
     response = (xx + yy) / 2 - np.sqrt((xx - yy) ** 2 / 4 + xy * xy)
     peak = cv2.dilate(response, np.ones((2 * radius_px + 1, 2 * radius_px + 1), np.uint8))
     ys, xs = np.nonzero((response == peak) & (response > 1e-6))
@@ -106,7 +106,7 @@ def skeleton(label: np.ndarray) -> np.ndarray:
 def skeleton_points(label: np.ndarray) -> np.ndarray:
     """Bifurcations, crossings and sharp bends of a vessel label: ``(K, 2)`` points.
 
-    A junction counts when at least three branches reach ``SPUR_PX`` pixels from it; a bend when the directions to the
+    A junction counts when three branches or more leave a window of ``BEND_ARM_PX`` around it; a bend when those to the
     skeleton ``BEND_ARM_PX`` away on both sides turn by more than ``BEND_DEG``.
     """
     smooth = cv2.GaussianBlur((label > 0).astype(np.float32), (0, 0), 1.0) > 0.5
@@ -115,18 +115,20 @@ def skeleton_points(label: np.ndarray) -> np.ndarray:
     turns = _neighbours(lines.astype(np.uint8))
     crossings = sum(((turns[i] == 0) & (turns[(i + 1) % 8] == 1)).astype(np.int16) for i in range(8))
     candidates = np.argwhere(lines & (crossings >= 3) & (count >= 3))
-    on_line = np.argwhere(lines & (crossings == 2))[::3]
-    points: list[tuple[float, float]] = []
+    on_line = np.argwhere(lines & (crossings == 2))
+    junctions: list[tuple[float, float]] = []
+    bends: list[tuple[float, float, float]] = []
     for (y, x), junction in [(tuple(c), True) for c in candidates] + [(tuple(c), False) for c in on_line]:
         arms = _arms(lines, int(y), int(x))
         if junction:
             if len(arms) >= 3:
-                points.append((float(x), float(y)))
+                junctions.append((float(x), float(y)))
         elif len(arms) == 2:
             turn = 180.0 - np.degrees(np.arccos(np.clip(arms[0] @ arms[1], -1, 1)))
             if turn > BEND_DEG:
-                points.append((float(x), float(y)))
-    return thin_points(np.array(points, np.float32).reshape(-1, 2), 5.0)
+                bends.append((-turn, float(x), float(y)))
+    found = junctions + [(x, y) for _, x, y in sorted(bends)]
+    return thin_points(np.array(found, np.float32).reshape(-1, 2), THIN_PX)
 
 
 def _arms(lines: np.ndarray, y: int, x: int) -> list[np.ndarray]:

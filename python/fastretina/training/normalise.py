@@ -1,4 +1,4 @@
-"""The network's input: one plane, locally normalised.  Same definition as the ``image`` room (see ``docs/TRAINING.md``).
+"""The network's input: one plane, locally normalised.  Same definition as the ``image`` room (``docs/TRAINING.md``).
 
 The local mean is subtracted and the local deviation divided out, so that shading and gain vanish and one network serves
 every modality.  Statistics live on 4x4-pixel cells; two passes of a 7x7-cell box give a window of about 50 px.
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from torch import Tensor
+
+from fastretina.errors import InvalidInput
 
 CELL_PX = 4
 BOX_CELLS = 7
@@ -27,14 +29,14 @@ def plane_of(image: np.ndarray) -> np.ndarray:
     if image.ndim == 3 and image.shape[2] == 3:
         image = image[..., 1]
     if image.ndim != 2 or image.size == 0:
-        raise ValueError(f"image: expected (H, W) or (H, W, 3), got {image.shape}")
+        raise InvalidInput(f"image: expected (H, W) or (H, W, 3), got {image.shape}")
     if image.dtype == np.uint8:
         return image.astype(np.float32) / 255.0
     if image.dtype == np.uint16:
         return image.astype(np.float32) / 65535.0
     if image.dtype == np.float32:
         return image
-    raise ValueError(f"image: expected uint8, uint16 or float32, got {image.dtype}")
+    raise InvalidInput(f"image: expected uint8, uint16 or float32, got {image.dtype}")
 
 
 def resize_longer(plane: np.ndarray, working_size: int) -> np.ndarray:
@@ -79,7 +81,7 @@ def normalise(planes: Tensor, masks: Tensor) -> Tensor:
     Returns float32 of the same shape in [-4, 4], 0 outside the mask.  Any ``H`` and ``W``.
     """
     if planes.shape != masks.shape or planes.ndim != 4 or planes.shape[1] != 1:
-        raise ValueError(f"planes, masks: expected two tensors (N, 1, H, W), got {planes.shape} and {masks.shape}")
+        raise InvalidInput(f"planes, masks: expected two tensors (N, 1, H, W), got {planes.shape} and {masks.shape}")
     height, width = planes.shape[2:]
     pad = (0, -width % CELL_PX, 0, -height % CELL_PX)
     weight = functional.pad(masks, pad)

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..networks.retina_craquelure import STRIDE
-from . import simulate
-from .data import Sample
-from .warp import View, random_view, sample_view
+from fastretina.errors import InvalidInput
+from fastretina.networks.retina_craquelure import STRIDE
+from fastretina.training import simulate
+from fastretina.training.data import Sample
+from fastretina.training.warp import View, random_view, sample_view
 
 CROP_PX = 192
 MARGIN_PX = 4
@@ -161,7 +162,7 @@ class PairStream(Dataset):
 
     def __init__(self, samples: list[Sample], pairs: int, steps: int, seed: int) -> None:
         if not samples:
-            raise ValueError("samples: no training image")
+            raise InvalidInput("samples: no training image")
         self.samples = samples
         self.pairs = pairs
         self.steps = steps

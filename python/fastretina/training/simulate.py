@@ -28,7 +28,7 @@ def band_noise(rng: Rng, size: int, sigma_px: float) -> np.ndarray:
 
 
 def repaint_vessels(rng: Rng, plane: np.ndarray, vessels: np.ndarray) -> np.ndarray:
-    """Change contrast or polarity of the vessels alone: fainter, regionally missing, inverted, with a central reflex."""
+    """Change contrast or polarity of the vessels alone: fainter, missing in places, inverted, with a reflex."""
     size = plane.shape[0]
     wide = cv2.GaussianBlur(vessels, (0, 0), 1.5)
     guide = np.clip(wide * 2.0, 0, 1)

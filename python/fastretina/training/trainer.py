@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..networks.retina_craquelure import NetworkSize, RetinaCraquelureNet, sample_descriptors
-from . import data, losses
-from .curves import draw_curves
-from .normalise import normalise
-from .pairs import Batch, PairStream, stream
+from fastretina.errors import InvalidInput
+from fastretina.networks.retina_craquelure import NetworkSize, RetinaCraquelureNet, sample_descriptors
+from fastretina.training import data, losses
+from fastretina.training.curves import draw_curves
+from fastretina.training.normalise import normalise
+from fastretina.training.pairs import Batch, PairStream, stream
 
 LOSSES = ("infonce", "quadruplet")
 COLUMNS = ("step", "minutes", "rate", "detector", "descriptor", "correct", "pairs_per_s")
@@ -49,15 +50,15 @@ class TrainConfig:
     size: NetworkSize = field(default_factory=NetworkSize)
 
     def check(self) -> None:
-        """Raise ``ValueError`` naming the option that cannot be used."""
+        """Raise ``InvalidInput`` naming the option that cannot be used."""
         if self.loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {LOSSES}, got {self.loss!r}")
+            raise InvalidInput(f"loss: expected one of {LOSSES}, got {self.loss!r}")
         if (self.minutes is None) == (self.steps is None):
-            raise ValueError("minutes, steps: give exactly one of them")
+            raise InvalidInput("minutes, steps: give exactly one of them")
         for name in ("minutes", "steps", "pairs", "rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise ValueError(f"{name}: must be positive, got {value}")
+                raise InvalidInput(f"{name}: must be positive, got {value}")
 
 
 def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
@@ -140,13 +141,13 @@ class Trainer:
         temporary.replace(path)
 
     def restore(self, path: Path) -> None:
-        """Continue from :meth:`save`; raises ``ValueError`` when the checkpoint belongs to another network or loss."""
+        """Continue from :meth:`save`; raises ``InvalidInput`` for a checkpoint of another network or loss."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name in ("loss", "seed", "pairs"):
             if state["config"][name] != getattr(self.config, name):
-                raise ValueError(f"resume: {path} was made with {name}={state['config'][name]!r}")
+                raise InvalidInput(f"resume: {path} was made with {name}={state['config'][name]!r}")
         if NetworkSize.from_dict(state["size"]) != self.config.size:
-            raise ValueError(f"resume: {path} holds a network of another size")
+            raise InvalidInput(f"resume: {path} holds a network of another size")
         self.network.load_state_dict(state["network"])
         self.log_scale.data.copy_(state["log_scale"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -177,15 +178,15 @@ def _open_log(path: Path, step: int) -> None:
 def train(config: TrainConfig, on_checkpoint: Callable[[Trainer], None] | None = None) -> Path:
     """Run or resume a training; returns the path of the last checkpoint (``out/last.pt``).
 
-    ``out`` receives ``last.pt``, ``log.csv``, ``curves.png`` and ``cache.npz``.  Raises ``ValueError`` for options or
-    data that cannot be used, ``FileNotFoundError`` for ``resume`` without a checkpoint.
+    ``out`` receives ``last.pt``, ``log.csv``, ``curves.png`` and ``cache.npz``.  Raises ``InvalidInput`` for options or
+    data that cannot be used, and for ``resume`` without a checkpoint.
     """
     trainer = Trainer(config)
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = config.out / "last.pt", config.out / "log.csv"
     if config.resume:
         if not checkpoint.is_file():
-            raise FileNotFoundError(f"resume: {checkpoint} does not exist")
+            raise InvalidInput(f"resume: {checkpoint} does not exist")
         trainer.restore(checkpoint)
     samples, _ = data.load(config.data, config.out / "cache.npz")
     limit = config.steps if config.steps is not None else 10**8
@@ -213,8 +214,9 @@ def train(config: TrainConfig, on_checkpoint: Callable[[Trainer], None] | None =
                 speed = config.pairs * len(rows) / max(now - getattr(bar, "last_row", started), 1e-9)
                 bar.last_row = now
                 text = {k: f"{v:.5g}" for k, v in mean.items()}
-                writer.writerow({"step": trainer.step, "minutes": f"{trainer.minutes:.4f}", **text,
-                                 "pairs_per_s": f"{speed:.1f}"})
+                writer.writerow(
+                    {"step": trainer.step, "minutes": f"{trainer.minutes:.4f}", **text, "pairs_per_s": f"{speed:.1f}"}
+                )
                 file.flush()
                 bar.set_postfix(det=text["detector"], desc=text["descriptor"], ok=text["correct"], refresh=False)
                 rows.clear()

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 
-from ..networks.retina_craquelure import STRIDE, sample_descriptors
-from .data import Sample
-from .normalise import normalise
-from .pairs import CROP_PX, make_pair, random_views
+from fastretina.errors import InvalidInput
+from fastretina.networks.retina_craquelure import STRIDE, sample_descriptors
+from fastretina.training.data import Sample
+from fastretina.training.normalise import normalise
+from fastretina.training.pairs import CROP_PX, make_pair, random_views
 
 RIGHT_PX = 3.0
 EDGE_PX = 4
@@ -69,14 +70,14 @@ def mutual_matches(first: Tensor, second: Tensor) -> Tensor:
 def validate(network: nn.Module, samples: list[Sample], pairs: int = 96, points: int = 64, seed: int = 7) -> Score:
     """Score a network in evaluation mode on ``pairs`` fixed pairs of 192-px crops, ``points`` keypoints a view."""
     if not samples:
-        raise ValueError("samples: no held-out image")
+        raise InvalidInput("samples: no held-out image")
     was_training = network.training
     network.eval()
     rows = [_score_pair(network, samples[i % len(samples)], seed, i, points) for i in range(pairs)]
     network.train(was_training)
     values = np.array([r for r in rows if r is not None])
     if len(values) == 0:
-        raise ValueError("samples: no pair shows a keypoint in both views")
+        raise InvalidInput("samples: no pair shows a keypoint in both views")
     mean = np.nanmean(values, 0)
     return Score(*(float(v) for v in mean), pairs=len(values))
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .data import Sample
+from fastretina.training.data import Sample
 
 
 @dataclass(frozen=True)
