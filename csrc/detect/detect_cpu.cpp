@@ -3,7 +3,7 @@
 #include "core/error.h"
 #include "core/target.h"
 #include "detect/detect.h"
-#include "detect/detect_band.h"
+#include "detect/detect_group.h"
 #include "nms/nms_scan.h"
 #include "nms/topk.h"
 #include "upsample/upsample.h"
@@ -13,68 +13,107 @@
 namespace fastretina::cpu {
 namespace {
 
-constexpr int kGrain = 32;  // source rows a chunk
+constexpr int kGrain = 48;        // groups (rows of cells) a chunk; a chunk makes the groups around it anew
+constexpr int kExpandedRing = 8;  // expanded rows kept; a group needs five
 
-// What one thread works in: the largest band of a call.
-struct Slot {
-  float* expanded;  // expanded source rows
-  float* band;
-  float* pad;
-  const float** rows;
-  std::uint16_t* flags;
-  std::byte* scan;
-};
+std::size_t product(int a, int b) { return static_cast<std::size_t>(a) * static_cast<std::size_t>(b); }
 
-struct Layout {
-  int halo;             // groups of four rows that windows reach on either side
-  int groups;           // of the largest band
-  int expanded_stride;  // elements
-  int band_stride;      // elements: whole cache lines, an odd number, so that a strip does not fall into one cache set
-  int words;
-
-  Layout(int width, int height, int radius)
-      : halo((radius + kStride - 1) / kStride),
-        groups(std::min(kGrain + 2 * halo, height)),
-        expanded_stride(cpu::expanded_stride(width)),
-        band_stride(((kStride * width + 15) / 16 | 1) * 16),
-        words(flag_words(kStride * width)) {}
-
-  Slot take(Workspace& workspace, int width) const {
-    const auto n = [](int count, int size) { return static_cast<std::size_t>(count) * static_cast<std::size_t>(size); };
-    return {workspace.take<float>(n(groups + 4, expanded_stride)),
-            workspace.take<float>(n(kStride * groups, band_stride)),
-            workspace.take<float>(n(padded_size(width), 1)),
-            workspace.take<const float*>(n(groups + 4, 1)),
-            workspace.take<std::uint16_t>(n(kStride * groups, words)),
-            workspace.take<std::byte>(scan_scratch_bytes(kStride * width))};
+// One thread's way down the map: it makes group after group into a ring of rows that is just high enough for a window,
+// and searches the group that has become complete.
+class Stream {
+ public:
+  Stream(Workspace& workspace, View<const float> difference, const Scan& scan)
+      : difference_(difference),
+        scan_(scan),
+        kernels_(row_kernels()),
+        width_(kStride * difference.width),
+        halo_((scan.radius + kStride - 1) / kStride),
+        ring_(2 * halo_ + 1),
+        expanded_stride_(expanded_stride(difference.width)),
+        // Whole cache lines, an odd number: the rows of a window do not fall into one cache set.
+        row_stride_((((width_ + 15) / 16) | 1) * 16),
+        flag_stride_(flag_stride(width_)) {
+    expanded_ = workspace.take<float>(product(kExpandedRing, expanded_stride_));
+    pad_ = workspace.take<float>(static_cast<std::size_t>(padded_size(difference.width)));
+    rows_ = workspace.take<float>(product(kStride * ring_, row_stride_));
+    flags_ = workspace.take<std::uint16_t>(product(kStride * ring_, flag_stride_));
+    pointers_ = workspace.take<const float*>(product(kStride, kGrain + 2 * halo_));
+    scratch_ = workspace.take<std::byte>(scan_scratch_bytes(width_));
   }
-};
 
-// Rows 4 first ... 4 last - 1 of the confidence map into the slot's band; true if the flags were made on the way.
-bool fill_band(const RowKernels& kernels, View<const float> difference, int first, int last, int radius,
-               float threshold, const Layout& layout, const Slot& slot, View<float>& band) {
-  const int h = difference.height;
-  const int top = std::max(first - 2, 0), bottom = std::min(last + 2, h);
-  expand_rows(kernels, difference, top, bottom, slot.pad, slot.expanded, layout.expanded_stride);
-  for (int i = first - 2; i < last + 2; ++i)
-    slot.rows[i - first + 2] =
-        slot.expanded + static_cast<std::ptrdiff_t>(std::clamp(i, 0, h - 1) - top) * layout.expanded_stride;
-  band = {slot.band, kStride * difference.width, kStride * (last - first), layout.band_stride};
+  // The key points of groups [begin, end) -> found, in index order; returns how many.
+  int search(int begin, int end, Candidate* found) {
+    const int h = difference_.height, first = std::max(begin - halo_, 0), last = std::min(end + halo_, h);
+    for (int y = kStride * first; y < kStride * last; ++y) pointers_[y - kStride * first] = ring_row(y);
+    std::fill_n(flags_, product(kStride * ring_, flag_stride_), std::uint16_t{0});
+    next_source_ = std::max(first - 2, 0);
+    int n = 0;
+    for (int i = first; i < last + halo_; ++i) {
+      if (i < last) make_group(i, first);
+      if (i == h && use_avx512()) flag_last_row();
+      const int complete = i - halo_;  // every row that its windows reach is there, or past the map
+      if (complete < begin || complete >= end) continue;
+      const Rows rows{pointers_, kStride * first, std::min(kStride * (i + 1), kStride * last), width_};
+      for (int row = 0; row < kStride; ++row)
+        n += scan_row(scan_, rows, kStride * complete + row,
+                      use_avx512() ? flags_of(complete) + row * flag_stride_ : nullptr, scratch_, found + n);
+    }
+    return n;
+  }
+
+ private:
+  bool use_avx512() const { return FR_X86 && scan_.radius > 0 && simd_level() >= SimdLevel::avx512; }
+  float* ring_row(int y) const { return rows_ + product(y % (kStride * ring_), row_stride_); }
+  std::uint16_t* flags_of(int group) const { return flags_ + product(kStride * (group % ring_), flag_stride_); }
+  float* expanded_row(int source) const { return expanded_ + product(source % kExpandedRing, expanded_stride_); }
+
+  // Rows 4 i ... 4 i + 3 into the ring.
+  void make_group(int i, int first) {
+    const int h = difference_.height;
+    for (; next_source_ < std::min(i + 3, h); ++next_source_)
+      kernels_.expand(pad_row(difference_.row(next_source_), difference_.width, pad_), difference_.width,
+                      expanded_row(next_source_));
+    const float* source[5];
+    for (int k = 0; k < 5; ++k) source[k] = expanded_row(std::clamp(i - 2 + k, 0, h - 1));
+    float* out[kStride];
+    for (int phase = 0; phase < kStride; ++phase) out[phase] = ring_row(kStride * i + phase);
 
 #if FR_X86
-  if (radius > 0 && simd_level() >= SimdLevel::avx512) {
-    fill_band_avx512(slot.rows, first, last, threshold, band, slot.flags);
-    return true;
-  }
+    if (use_avx512()) {
+      const bool has_above = i > first;
+      const float* above[2] = {};
+      if (has_above) above[0] = ring_row(kStride * i - 2), above[1] = ring_row(kStride * i - 1);
+      fill_group_avx512(source, above, width_, scan_.threshold, out,
+                        has_above ? flags_of(i - 1) + 3 * flag_stride_ : nullptr, flags_of(i), flag_stride_);
+      return;
+    }
 #endif
-  for (int i = 0; i < last - first; ++i)
     for (int phase = 0; phase < kStride; ++phase) {
       const float* taps[4];
-      for (int k = 0; k < 4; ++k) taps[k] = slot.rows[i + 2 + phase_tap(phase, k)];
-      kernels.blend(taps, phase, band.width, band.row(kStride * i + phase));
+      for (int k = 0; k < 4; ++k) taps[k] = source[2 + phase_tap(phase, k)];
+      kernels_.blend(taps, phase, width_, out[phase]);
     }
-  return false;
-}
+  }
+
+  // Nothing lies below the map: its last row gets its flags when the groups have run out.
+  void flag_last_row() {
+#if FR_X86
+    const int y = kStride * difference_.height - 1;
+    flag_row_avx512(ring_row(y), ring_row(y - 1), nullptr, width_, scan_.threshold,
+                    flags_of(difference_.height - 1) + 3 * flag_stride_);
+#endif
+  }
+
+  View<const float> difference_;
+  Scan scan_;
+  RowKernels kernels_;
+  int width_, halo_, ring_, expanded_stride_, row_stride_, flag_stride_;
+  int next_source_ = 0;  // the next source row to expand
+  float *expanded_ = nullptr, *pad_ = nullptr, *rows_ = nullptr;
+  std::uint16_t* flags_ = nullptr;
+  const float** pointers_ = nullptr;
+  std::byte* scratch_ = nullptr;
+};
 
 }  // namespace
 
@@ -89,21 +128,13 @@ void detect(const Context& context, Workspace& workspace, View<const float> diff
 
   Workspace::Frame frame(workspace);
   CandidateLists lists(workspace, height, kStride * kGrain, width, options.radius);
-  const Layout layout(difference.width, difference.height, options.radius);
-  auto* slots = workspace.take<Slot>(static_cast<std::size_t>(context.threads()));
-  for (int t = 0; t < context.threads(); ++t) slots[t] = layout.take(workspace, difference.width);
-  const RowKernels kernels = row_kernels();
+  const Scan scan{options.radius, options.threshold, mask};
+  const int threads = context.threads();
+  auto* streams = workspace.take<Stream>(static_cast<std::size_t>(threads));
+  for (int t = 0; t < threads; ++t) std::construct_at(streams + t, workspace, difference, scan);
 
-  context.parallel_for(difference.height, kGrain, [&](int begin, int end, int slot_index) {
-    const Slot& slot = slots[slot_index];
-    const int first = std::max(begin - layout.halo, 0), last = std::min(end + layout.halo, difference.height);
-    View<float> band;
-    const bool flagged =
-        fill_band(kernels, difference, first, last, options.radius, options.threshold, layout, slot, band);
-    const Scan s{band, kStride * first, kStride * (begin - first), kStride * (end - first),
-                 mask, options.radius,  options.threshold};
-    const int chunk = begin / kGrain;
-    lists.count(chunk) = scan(s, flagged ? slot.flags : nullptr, slot.scan, lists.chunk(chunk));
+  context.parallel_for(difference.height, kGrain, [&](int begin, int end, int slot) {
+    lists.count(begin / kGrain) = streams[slot].search(begin, end, lists.chunk(begin / kGrain));
   });
 
   *out.count = lists.best(workspace, options.max_keypoints, width, out);

@@ -17,11 +17,17 @@ void nms(const Context& context, Workspace& workspace, View<const float> confide
   CandidateLists lists(workspace, confidence.height, kGrain, confidence.width, options.radius);
   const std::size_t slot_size = scan_scratch_bytes(confidence.width);
   auto* scratch = workspace.take<std::byte>(slot_size * static_cast<std::size_t>(context.threads()));
+  auto** pointers = workspace.take<const float*>(static_cast<std::size_t>(confidence.height));
+  for (int y = 0; y < confidence.height; ++y) pointers[y] = confidence.row(y);
+  const Rows rows{pointers, 0, confidence.height, confidence.width};
+  const Scan scan{options.radius, options.threshold, mask};
 
   context.parallel_for(confidence.height, kGrain, [&](int begin, int end, int slot) {
-    const Scan s{confidence, 0, begin, end, mask, options.radius, options.threshold};
-    lists.count(begin / kGrain) =
-        scan(s, nullptr, scratch + slot_size * static_cast<std::size_t>(slot), lists.chunk(begin / kGrain));
+    Candidate* found = lists.chunk(begin / kGrain);
+    int n = 0;
+    for (int y = begin; y < end; ++y)
+      n += scan_row(scan, rows, y, nullptr, scratch + slot_size * static_cast<std::size_t>(slot), found + n);
+    lists.count(begin / kGrain) = n;
   });
 
   *out.count = lists.best(workspace, options.max_keypoints, confidence.width, out);

@@ -38,38 +38,36 @@ FR_AVX2 void flag_row_avx2(const float* row, const float* above, const float* be
 }
 #endif
 
-bool first_in_window(const Scan& s, int x, int y) {
-  const float score = s.map.row(y)[x];
-  const int x0 = std::max(x - s.radius, 0), x1 = std::min(x + s.radius, s.map.width - 1);
-  const int y0 = std::max(y - s.radius, 0), y1 = std::min(y + s.radius, s.map.height - 1);
-  for (int v = y0; v <= y1; ++v) {
-    const float* row = s.map.row(v);
+bool first_in_window(const Rows& rows, int radius, int x, int y) {
+  const float score = rows[y][x];
+  const int x0 = std::max(x - radius, 0), x1 = std::min(x + radius, rows.width - 1);
+  const int y0 = std::max(y - radius, rows.top), y1 = std::min(y + radius, rows.bottom - 1);
+  for (int v = y0; v <= y1; ++v)
     for (int u = x0; u <= x1; ++u)
-      if (suppresses(row[u], v < y || (v == y && u < x), score)) return false;
-  }
+      if (suppresses(rows[v][u], v < y || (v == y && u < x), score)) return false;
   return true;
 }
 
-int scan_plain(const Scan& s, FlagRow flag_row, std::uint8_t* flags, Candidate* found) {
-  const int width = s.map.width;
+int scan_row_plain(const Scan& scan, const Rows& rows, int y, FlagRow flag_row, std::uint8_t* flags, Candidate* found) {
+  const float* row = rows[y];
+  const int width = rows.width;
+  if (scan.radius > 0)
+    flag_row(row, y > rows.top ? rows[y - 1] : nullptr, y + 1 < rows.bottom ? rows[y + 1] : nullptr, width,
+             scan.threshold, flags);
+  else
+    for (int x = 0; x < width; ++x) flags[x] = row[x] > scan.threshold;
+  std::memset(flags + width, 0, 8);
+
+  const std::uint8_t* mask = scan.mask.empty() ? nullptr : scan.mask.row(y);
+  const auto base = static_cast<std::uint32_t>(y) * static_cast<std::uint32_t>(width);
   int n = 0;
-  for (int y = s.begin; y < s.end; ++y) {
-    const float* row = s.map.row(y);
-    if (s.radius > 0)
-      flag_row(row, y > 0 ? s.map.row(y - 1) : nullptr, y + 1 < s.map.height ? s.map.row(y + 1) : nullptr, width,
-               s.threshold, flags);
-    else
-      for (int x = 0; x < width; ++x) flags[x] = row[x] > s.threshold;
-    const std::uint8_t* mask = s.mask.empty() ? nullptr : s.mask.row(s.origin + y);
-    const auto base = static_cast<std::uint32_t>(s.origin + y) * static_cast<std::uint32_t>(width);
-    for (int x8 = 0; x8 < width; x8 += 8) {
-      std::uint64_t eight;  // the scratch is zero past the row
-      std::memcpy(&eight, flags + x8, sizeof eight);
-      if (eight == 0) continue;
-      for (int x = x8; x < std::min(x8 + 8, width); ++x)
-        if (flags[x] && (!mask || mask[x]) && first_in_window(s, x, y))
-          found[n++] = {row[x], base + static_cast<std::uint32_t>(x)};
-    }
+  for (int x8 = 0; x8 < width; x8 += 8) {
+    std::uint64_t eight;
+    std::memcpy(&eight, flags + x8, sizeof eight);
+    if (eight == 0) continue;
+    for (int x = x8; x < std::min(x8 + 8, width); ++x)
+      if (flags[x] && (!mask || mask[x]) && first_in_window(rows, scan.radius, x, y))
+        found[n++] = {row[x], base + static_cast<std::uint32_t>(x)};
   }
   return n;
 }
@@ -81,23 +79,22 @@ std::int64_t max_found(int rows, int width, int radius) {
   return ((rows + pitch - 1) / pitch) * ((width + pitch - 1) / pitch);
 }
 
+// scan_row_avx512 needs most: the columns, the words that have a flag, the flags.
 std::size_t scan_scratch_bytes(int width) {
-  // scan_avx512: the columns of a row's candidates, one vector of slack, then the row's flag words.
-  return (static_cast<std::size_t>(width) + 32) * sizeof(int) + static_cast<std::size_t>(flag_words(width) + 32) * 2;
+  const auto stride = static_cast<std::size_t>(flag_stride(width));
+  return (16 * stride + stride + 16) * sizeof(int) + stride * sizeof(std::uint16_t);
 }
 
-int scan(const Scan& s, const std::uint16_t* flags, void* scratch, Candidate* found) {
-  if (s.map.empty()) return 0;
+int scan_row(const Scan& scan, const Rows& rows, int y, const std::uint16_t* flags, void* scratch, Candidate* found) {
 #if FR_X86
-  if (s.radius > 0 && simd_level() >= SimdLevel::avx512) return scan_avx512(s, flags, scratch, found);
+  if (scan.radius > 0 && simd_level() >= SimdLevel::avx512)
+    return scan_row_avx512(scan, rows, y, flags, scratch, found);
   const FlagRow flag_row = simd_level() >= SimdLevel::avx2 ? flag_row_avx2 : flag_row_plain;
 #else
   const FlagRow flag_row = flag_row_plain;
 #endif
   (void)flags;
-  auto* row_flags = static_cast<std::uint8_t*>(scratch);
-  std::memset(row_flags + s.map.width, 0, 8);
-  return scan_plain(s, flag_row, row_flags, found);
+  return scan_row_plain(scan, rows, y, flag_row, static_cast<std::uint8_t*>(scratch), found);
 }
 
 void check_options(const NmsOptions& options, int width, int height, View<const std::uint8_t> mask,

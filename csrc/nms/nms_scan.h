@@ -1,10 +1,11 @@
-// Finding the key points of some rows of a map, shared by nms (rows of the caller's map) and detect (rows of a band).
+// Finding the key points of a row, shared by nms (rows of the caller's map) and detect (rows of a ring).
 //
 // Three sieves, each on what the last one left: threshold and the vertical neighbours (every pixel, whole vectors), the
 // horizontal neighbours, the full window. A pixel that is first in its window is first among its neighbours, so the
 // first two only save time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "core/types.h"
@@ -17,29 +18,42 @@ struct Candidate {
   std::uint32_t index;  // row-major, in the whole map
 };
 
-struct Scan {
-  View<const float> map;          // rows [origin, origin + map.height) of the whole map
-  int origin = 0;                 // its rows begin - radius ... end + radius - 1 are there, as far as the map reaches
-  int begin = 0, end = 0;         // rows to search, counted in `map`
-  View<const std::uint8_t> mask;  // of the whole map, or empty
-  int radius = 0;
-  float threshold = 0;
+// Rows [top, bottom) of a map. A pointer each: they need not lie one after the other.
+struct Rows {
+  const float* const* pointers = nullptr;
+  int top = 0, bottom = 0;
+  int width = 0;
+  const float* operator[](int y) const { return pointers[y - top]; }
 };
 
-// Bit l of word x / 16 of a row: pixel x + l exceeds the threshold and comes before its two vertical neighbours.
-constexpr int flag_words(int width) { return (width + 15) / 16; }
+struct Scan {
+  int radius = 0;
+  float threshold = 0;
+  View<const std::uint8_t> mask;  // of the whole map, or empty
+};
 
-// At most this many key points in `rows` rows: any two are more than `radius` apart.
+// The first sieve's result, for AVX-512: bit l of word x / 16 of a row says that pixel x + l exceeds the threshold and
+// comes before its two vertical neighbours. A row has flag_stride words, zero from flag_words on; bits past the width
+// are ignored.
+constexpr int flag_words(int width) { return (width + 15) / 16; }
+constexpr int flag_stride(int width) { return (flag_words(width) + 15) / 16 * 16; }
+
+// At most this many key points in `rows` rows: any two are more than `radius` apart. The scan may write one more.
 std::int64_t max_found(int rows, int width, int radius);
 
-// Scratch elements for one scan; see scan().
 std::size_t scan_scratch_bytes(int width);
 
-// Appends the key points to `found` in index order, returns how many.
-// flags: for the rows of `map`, flag_words(map.width) words a row, or NULL to have them computed here.
-int scan(const Scan& s, const std::uint16_t* flags, void* scratch, Candidate* found);
+// Writes the key points of row y to `found` in index order; returns how many. `rows` holds the rows within `radius` of
+// it, as far as the map reaches. flags: flag_stride words, or NULL.
+int scan_row(const Scan& scan, const Rows& rows, int y, const std::uint16_t* flags, void* scratch, Candidate* found);
 
-int scan_avx512(const Scan& s, const std::uint16_t* flags, void* scratch, Candidate* found);
+// The AVX-512 twin of scan_row, radius >= 1.
+int scan_row_avx512(const Scan& scan, const Rows& rows, int y, const std::uint16_t* flags, void* scratch,
+                    Candidate* found);
+
+// The first sieve for one row; above, below: NULL at the map's edge.
+void flag_row_avx512(const float* row, const float* above, const float* below, int width, float threshold,
+                     std::uint16_t* flags);
 
 // Throws unless the options make sense and `out` has room.
 void check_options(const NmsOptions& options, int width, int height, View<const std::uint8_t> mask,

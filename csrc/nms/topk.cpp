@@ -65,16 +65,16 @@ int topk(const Candidate* candidates, int n, int k, int map_width, void* scratch
     start[b + 1] += start[b];
     last = static_cast<int>(b);
   }
-  std::array<int, kBuckets> next;
-  std::copy_n(start.begin(), last + 1, next.begin());
   for (int i = 0; i < n; ++i)
-    if (bucket_of[i] <= last) sorted[next[bucket_of[i]]++] = candidates[i];
+    if (bucket_of[i] <= last) sorted[start[bucket_of[i]]++] = candidates[i];
+  // Now start[b] is where bucket b ends.
 
   // Buckets hold one or two elements each unless the scores are very uneven.
+  const auto buckets = static_cast<std::size_t>(last) + 1;
   if (largest > 32)
-    for (std::size_t b = 0; b <= static_cast<std::size_t>(last); ++b)
-      if (start[b + 1] - start[b] > 32) std::sort(sorted + start[b], sorted + start[b + 1], before);
-  insertion_sort(sorted, sorted + start[static_cast<std::size_t>(last) + 1]);
+    for (std::size_t b = 0, begin = 0; b < buckets; begin = static_cast<std::size_t>(start[b++]))
+      if (static_cast<std::size_t>(start[b]) - begin > 32) std::sort(sorted + begin, sorted + start[b], before);
+  insertion_sort(sorted, sorted + start[buckets - 1]);
 
   // index / width: the half keeps the product off the integers, and f64 is exact enough for 31-bit indices.
   const double per_row = 1.0 / map_width;
