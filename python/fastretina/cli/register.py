@@ -78,11 +78,12 @@ def output_files(
 
     warped = result.warp(moving) if result.ok else None
     view = scene(fixed, moving, result, warped)
+    panels = overlay_panels(view)
     files = {"transform.json": result.to_json().encode()}
     if warped is not None:
         files["warped.png"] = encode_image(_storable(warped[0]), ".png")
-        files["overlay.png"] = encode_image(overlay_panels(view), ".png")
-    files["report.html"] = html_report(view, fixed_name, moving_name).encode()
+        files["overlay.png"] = encode_image(panels, ".png")
+    files["report.html"] = html_report(view, fixed_name, moving_name, panels).encode()
     return files
 
 

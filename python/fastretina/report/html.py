@@ -53,9 +53,10 @@ slider.addEventListener('input', show); choice.addEventListener('change', show);
 """
 
 
-def html_report(scene: Scene, fixed_name: str, moving_name: str) -> str:
-    """The report of one registration, refused or not, as the text of an HTML file."""
+def html_report(scene: Scene, fixed_name: str, moving_name: str, panels: Picture | None = None) -> str:
+    """The report of one registration, refused or not, as the text of an HTML file. ``panels``: if drawn already."""
     result = scene.result
+    panels = overlay_panels(scene) if panels is None else panels
     word, css = ("registered", "ok") if result.ok else ("refused", "refused")
     reason = _REASONS.get(result.status, "")
     compare = _slider(scene) if scene.warped is not None else _side_by_side(scene)
@@ -69,7 +70,7 @@ def html_report(scene: Scene, fixed_name: str, moving_name: str) -> str:
 <h2>Numbers</h2>
 <div class="tables">{_tables(scene)}</div>
 <h2>Panels</h2>
-<img class="panels" alt="checkerboard, overlay, matches and detector maps" src="{_inline(overlay_panels(scene))}">
+<img class="panels" alt="checkerboard, overlay, matches and detector maps" src="{_inline(panels)}">
 <footer>fastretina {escape(_version())}. Not a medical device: look before you rely on it.</footer>
 </body></html>
 """
