@@ -175,9 +175,9 @@ FR_INLINE void normalise_row_body(const float* row, const std::uint8_t* mask, co
 
 template <class T>
 FR_INLINE void range_row(const T* row, int n, T low, T high, bool* inside) {
-  bool outside = false;
-  for (int i = 0; i < n; ++i) outside |= !(row[i] >= low) | !(row[i] <= high);
-  *inside = !outside;
+  int outside = 0;  // an int: GCC does not vectorise the reduction of a bool
+  for (int i = 0; i < n; ++i) outside |= (row[i] >= low) & (row[i] <= high) ? 0 : 1;
+  *inside = outside == 0;
 }
 
 }  // namespace

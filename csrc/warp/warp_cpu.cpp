@@ -146,7 +146,7 @@ void sample_span(const Job& job, const Positions& p, std::byte* out, std::uint8_
     std::memset(out, 0, n * job.pixel_bytes);
     std::memset(valid, 0, n);
   } else if (counts.interior == p.count) {
-    job.sampler.interior(s, p, out);
+    if (!job.sampler.fast || !job.sampler.fast(s, p, out)) job.sampler.interior(s, p, out);
     std::memset(valid, 1, n);
   } else {
     job.sampler.checked(s, p, frame, out, valid);

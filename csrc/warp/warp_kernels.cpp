@@ -149,18 +149,34 @@ FR_SAMPLER(cubic_f32, float, cubic)
 
 Sampler choose_sampler(PixelType type, int channels, Interpolation interpolation) {
   static constexpr Sampler kSamplers[3][3] = {
-      {{interior_nearest_u8, checked_nearest_u8, 0, 1, 0},
-       {interior_nearest_u16, checked_nearest_u16, 0, 1, 0},
-       {interior_nearest_f32, checked_nearest_f32, 0, 1, 0}},
-      {{interior_linear_u8, checked_linear_u8, 0, 1, 0},
-       {interior_linear_u16, checked_linear_u16, 0, 1, 0},
-       {interior_linear_f32, checked_linear_f32, 0, 1, 0}},
-      {{interior_cubic_u8, checked_cubic_u8, 1, 2, 0},
-       {interior_cubic_u16, checked_cubic_u16, 1, 2, 0},
-       {interior_cubic_f32, checked_cubic_f32, 1, 2, 0}},
+      {{interior_nearest_u8, checked_nearest_u8, nullptr, 0, 1, 0},
+       {interior_nearest_u16, checked_nearest_u16, nullptr, 0, 1, 0},
+       {interior_nearest_f32, checked_nearest_f32, nullptr, 0, 1, 0}},
+      {{interior_linear_u8, checked_linear_u8, nullptr, 0, 1, 0},
+       {interior_linear_u16, checked_linear_u16, nullptr, 0, 1, 0},
+       {interior_linear_f32, checked_linear_f32, nullptr, 0, 1, 0}},
+      {{interior_cubic_u8, checked_cubic_u8, nullptr, 1, 2, 0},
+       {interior_cubic_u16, checked_cubic_u16, nullptr, 1, 2, 0},
+       {interior_cubic_f32, checked_cubic_f32, nullptr, 1, 2, 0}},
   };
   Sampler sampler = kSamplers[static_cast<int>(interpolation)][static_cast<int>(type)];
+#if FR_X86
+  if (simd_level() < SimdLevel::avx512) return sampler;
+  using enum PixelType;
+  using enum Interpolation;
+  const auto fast = [&](PixelType t, int c, Interpolation i, SampleFast f, int slack) {
+    if (type == t && channels == c && interpolation == i) sampler.fast = f, sampler.slack = slack;
+  };
+  fast(u8, 1, nearest, avx512::nearest_u8_gray, 3);
+  fast(u8, 3, nearest, avx512::nearest_u8_rgb, 1);
+  fast(u8, 1, linear, avx512::linear_u8_gray, 2);
+  fast(u8, 3, linear, avx512::linear_u8_rgb, 0);
+  fast(u16, 1, linear, avx512::linear_u16_gray, 0);
+  fast(f32, 1, linear, avx512::linear_f32_gray, 0);
+  fast(u8, 1, cubic, avx512::cubic_u8_gray, 0);
+#else
   (void)channels;
+#endif
   return sampler;
 }
 

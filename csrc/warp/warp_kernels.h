@@ -41,18 +41,26 @@ using SampleInterior = void (*)(const Source& source, const Positions& positions
 using SampleChecked = void (*)(const Source& source, const Positions& positions, const Bounds& frame, void* out,
                                std::uint8_t* valid);
 
+using SampleFast = bool (*)(const Source& source, const Positions& positions, void* out);
+
 struct Sampler {
   SampleInterior interior;
   SampleChecked checked;
+  SampleFast fast;  // instead of `interior`, where not NULL and where it returns true
   // The taps of position p: floor(p) - before ... floor(p) + after, plus pixels that are read but not used.
   int before, after, slack;
 };
 Sampler choose_sampler(PixelType type, int channels, Interpolation interpolation);
 
-#if defined(__x86_64__) && defined(__GNUC__)
-// Vector versions of the common cases; the same bits.
-void linear_u8_gray_avx512(const Source& source, const Positions& positions, void* out);
-void linear_u8_rgb_avx512(const Source& source, const Positions& positions, void* out);
-#endif
+// Vector versions of the common cases: the same bits. false: nothing was done, offsets need more than 32 bits.
+namespace avx512 {
+bool linear_u8_gray(const Source& source, const Positions& positions, void* out);
+bool linear_u8_rgb(const Source& source, const Positions& positions, void* out);
+bool linear_u16_gray(const Source& source, const Positions& positions, void* out);
+bool linear_f32_gray(const Source& source, const Positions& positions, void* out);
+bool nearest_u8_gray(const Source& source, const Positions& positions, void* out);
+bool nearest_u8_rgb(const Source& source, const Positions& positions, void* out);
+bool cubic_u8_gray(const Source& source, const Positions& positions, void* out);
+}  // namespace avx512
 
 }  // namespace fastretina::warp_kernels
