@@ -27,8 +27,9 @@ struct Rows {
     require(array.shape(1) >= 1, argument, shape_of(array), kRows);
     count = static_cast<int>(array.shape(0));
     for (int i = 0; i < count; ++i)
-      require(is_unit_or_zero(array.data(i, 0), array.shape(1)), argument,
-              "row " + std::to_string(i) + " of another norm, or not finite", "rows of L2 norm 1 (within 0.5 %) or 0");
+      if (!is_unit_or_zero(array.data() + i * array.shape(1), array.shape(1)))
+        throw InvalidArgument(argument, "row " + std::to_string(i) + " of another norm, or not finite",
+                              "rows of L2 norm 1 (within 0.5 %) or 0");
   }
   Descriptors view() const { return {array.data(), &count, std::max(count, 1), static_cast<int>(array.shape(1))}; }
   Array<float> array;

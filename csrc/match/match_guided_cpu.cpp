@@ -74,10 +74,12 @@ class Competition {
     score_ = workspace.take<float>(kPairBatch);
   }
 
-  void add(int i, int j) {
+  // Without a branch on `near`: no processor could predict it.
+  void add(int i, int j, bool near) {
     i_[count_] = i;
     j_[count_] = j;
-    if (++count_ == kPairBatch) flush();
+    count_ += near;
+    if (count_ == kPairBatch) flush();
   }
 
   void flush() {
@@ -96,13 +98,14 @@ class Competition {
   static Best take(Workspace& workspace, int count) {
     const auto size = static_cast<std::size_t>(count);
     const Best best{workspace.take<float>(size), workspace.take<int>(size), nullptr};
+    std::fill_n(best.score, count, -std::numeric_limits<float>::infinity());
     std::fill_n(best.index, count, -1);
     return best;
   }
   static void offer(const Best& best, int at, int candidate, float score) {
-    if (best.index[at] >= 0 && !better(score, candidate, best.score[at], best.index[at])) return;
-    best.score[at] = score;
-    best.index[at] = candidate;
+    const bool wins = better(score, candidate, best.score[at], best.index[at]);
+    best.score[at] = wins ? score : best.score[at];
+    best.index[at] = wins ? candidate : best.index[at];
   }
 
   const Descriptors &fixed_, &moving_;
@@ -121,7 +124,7 @@ void add_near(const Grid& grid, const float* fixed_xy, Point at, int j, double r
     if (begin > end) return;
     for (int p = grid.first[r * grid.columns + begin]; p < grid.first[r * grid.columns + end + 1]; ++p) {
       const int i = grid.point[p];
-      if (is_near(at.x, at.y, fixed_xy[2 * i], fixed_xy[2 * i + 1], radius)) competition.add(i, j);
+      competition.add(i, j, is_near(at.x, at.y, fixed_xy[2 * i], fixed_xy[2 * i + 1], radius));
     }
   }
 }
