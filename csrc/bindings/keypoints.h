@@ -1,6 +1,9 @@
 // nms and detect take the same options and return the same thing.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
+
 #include "array.h"
 #include "nms/nms.h"
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <memory>
 
 #include "core/error.h"
 #include "core/target.h"

@@ -12,13 +12,14 @@
 namespace fastretina {
 
 struct NmsOptions {
-  int radius = 4;  // px
+  int radius = 4;  // px, 0 ... 255
   int max_keypoints = 4000;
   float threshold = 0.0f;  // of the class difference; 0: "vessel" is more likely than "background"
 };
 
 namespace cpu {
-// mask: same size as confidence, 0 = no key point here; empty = everywhere. out.capacity >= max_keypoints.
+// confidence: finite, fewer than 2^31 pixels. mask: same size, 0 = no key point here; empty = everywhere.
+// out.capacity >= max_keypoints >= 1.
 void nms(const Context& context, Workspace& workspace, View<const float> confidence, View<const std::uint8_t> mask,
          const NmsOptions& options, const Keypoints& out);
 }

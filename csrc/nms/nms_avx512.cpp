@@ -11,7 +11,7 @@
 namespace fastretina::cpu {
 namespace {
 
-inline __mmask16 low_lanes(int n) { return n >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << n) - 1); }
+inline __mmask16 low_lanes(int n) { return static_cast<__mmask16>(n >= 16 ? 0xFFFFu : (1u << n) - 1); }
 
 // first + 0, 1, ... 15 where `keep` has a bit.
 FR_AVX512 FR_INLINE __m512i indices(int first, __mmask16 keep) {

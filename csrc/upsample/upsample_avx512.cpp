@@ -54,7 +54,7 @@ FR_AVX512 void blend_avx512(const float* const taps[4], int phase, int n, float*
   const __m512 w2 = _mm512_set1_ps(c.w[2]), w3 = _mm512_set1_ps(c.w[3]);
   for (int x = 0; x < n; x += 16) {
     // Masked: `out` belongs to the caller and ends at n.
-    const __mmask16 lanes = n - x >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << (n - x)) - 1);
+    const auto lanes = static_cast<__mmask16>(n - x >= 16 ? 0xFFFFu : (1u << (n - x)) - 1);
     __m512 sum = _mm512_mul_ps(w0, _mm512_maskz_loadu_ps(lanes, taps[0] + x));
     sum = _mm512_fmadd_ps(w3, _mm512_maskz_loadu_ps(lanes, taps[3] + x), sum);
     sum = _mm512_fmadd_ps(w2, _mm512_maskz_loadu_ps(lanes, taps[2] + x), sum);
