@@ -19,16 +19,18 @@ struct HeldPairs {
   HeldPairs() = default;
 };
 
-// All exponents below the one of NaN and infinity; unlike a loop that may throw, this one is vectorised.
+// Unlike a loop that may throw, this one is vectorised.
 void require_all_finite(const Array<float>& array, const char* argument) {
+  constexpr std::uint32_t kExponent = 0x7F800000u;
   const float* data = array.data();
-  std::uint32_t largest = 0;
-  for (py::ssize_t i = 0; i < array.size(); ++i) {
+  const py::ssize_t count = array.size();
+  std::uint32_t wrong = 0;
+  for (py::ssize_t i = 0; i < count; ++i) {
     std::uint32_t bits;
     std::memcpy(&bits, data + i, sizeof(bits));
-    largest = std::max(largest, bits & 0x7FFFFFFFu);
+    wrong |= static_cast<std::uint32_t>((bits & kExponent) == kExponent);
   }
-  require(largest < 0x7F800000u, argument, "NaN or infinity", "finite values");
+  require(wrong == 0, argument, "NaN or infinity", "finite values");
 }
 
 void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, const py::object& weight) {

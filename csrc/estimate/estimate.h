@@ -2,9 +2,11 @@
 //
 // estimate() is a robust fit from scratch: deterministic RANSAC (Fischler & Bolles 1981) with the truncated-quadratic
 // score (MSAC, Torr & Zisserman 2000), guided sampling when pairs are score-sorted (in the spirit of PROSAC, Chum &
-// Matas 2005), local optimisation, degeneracy and orientation checks. Samples come from the counter-based generator, so
-// the answer depends on the pairs, the options and the seed only. upgrade() starts from a transform known to be roughly
-// right and asks whether a higher model explains clearly more.
+// Matas 2005), local optimisation (Chum, Matas & Kittler 2003), degeneracy and orientation checks. Homographies and
+// quadratics are grown from affine proposals of three pairs (estimate_math.h says why and where not). Samples come from
+// the counter-based generator and scores are integers, so the answer depends on the pairs, the options and the seed
+// only. upgrade() starts from a transform known to be roughly right and asks whether a higher model explains clearly
+// more without straying where no pairs hold it.
 #pragma once
 
 #include "core/context.h"
@@ -21,7 +23,7 @@ struct EstimateOptions {
   std::uint64_t seed = 0;
   bool sorted = true;         // pairs are ordered best first: sample from the top first
   bool allow_mirror = false;  // accept maps that reverse orientation
-  double min_scale = 0.2;     // of the map's local scale (square root of |determinant|) at the pairs' centroid
+  double min_scale = 0.2;     // of the map's local scale (square root of |determinant|) at the inliers' centroid
   double max_scale = 5.0;
 };
 
@@ -44,7 +46,8 @@ struct Estimate {
 };
 
 namespace cpu {
-// inlier: capacity flags (1 = within the threshold), or NULL. Fewer pairs than the model needs: found = false.
+// At most 2^20 pairs are looked at, the first ones. inlier: *count flags (1 = within the threshold), or NULL. Fewer
+// pairs than the model needs: found = false.
 void estimate(const Context& context, Workspace& workspace, const PointPairs& pairs, const EstimateOptions& options,
               Estimate* out, std::uint8_t* inlier);
 // start: e.g. the similarity. Tries affine, homography, quadratic up to max_kind by iterated weighted fits; returns the

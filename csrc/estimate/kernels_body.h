@@ -116,7 +116,6 @@ FR_PACK_INLINE void moments_body(const PairArrays& pairs, const double* p, doubl
       if constexpr (form == Form::homography) closeness = w > 0.0 ? closeness : zero;
       const F64 one = zero + 1.0;
       const F64 inside = closeness > 0.0 ? one : zero;
-      if (lanes::total(inside) == 0) continue;
       inliers += inside;
       q = closeness > 0.0 ? q * closeness * closeness : zero;
       // What lies outside may be infinite (a pole, the padding): it must not reach the sums as 0 * infinity.
