@@ -103,7 +103,7 @@ FR_AVX512 int verify(const Scan& scan, const Rows& rows, int y, const int* colum
   const bool rows_inside = radius <= 7 && y >= rows.top + radius && y + radius < rows.bottom;
   const __mmask16 lanes = low_lanes(2 * radius + 1), before = low_lanes(radius);
   const float* const* row = rows.pointers + (y - rows.top);
-  const float* around[2 * kRadius + 1];  // a known radius: pointers that stay in registers
+  const float* around[2 * kRadius + 1];  // of a known radius, for the compiler to unroll
   if (kRadius > 0 && rows_inside)
     for (int v = -kRadius; v <= kRadius; ++v) around[v + kRadius] = row[v] - radius;
   const std::uint32_t base = static_cast<std::uint32_t>(y) * static_cast<std::uint32_t>(width);
