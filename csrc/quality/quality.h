@@ -1,4 +1,13 @@
 // Room 10, quality: everything so far -> status, numbers, calibrated confidence.
+//
+// The status is the first of these that holds:
+//   no_content        contrast of either image below min_contrast, or fewer than min_keypoints key points
+//   too_few_matches   no transform was found, or fewer than min_inliers support it
+//   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of [min_scale, max_scale];
+//                     anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
+//   low_agreement     confidence below min_confidence
+//   ok
+// The confidence is a logistic model (quality_math.h) where the status is ok or low_agreement, and 0 otherwise.
 #pragma once
 
 #include "core/types.h"
@@ -41,10 +50,12 @@ struct QualityOptions {
 struct Quality {
   Status status = Status::too_few_matches;
   double confidence = 0;  // probability that the mean error is below 5 px of a 640-px frame
-  double scale = 1, rotation_deg = 0, anisotropy = 1;
+  double scale = 1;         // fixed px a moving px at the centre of the MOVING frame: root of the area's growth
+  double rotation_deg = 0;  // there, of the nearest similarity (after a left-right mirror if mirrored), in (-180, 180]
+  double anisotropy = 1;    // largest ratio of the local map's singular values on a grid over the MOVING frame
   bool mirrored = false;
-  double overlap = 0;  // share of the MOVING frame
-  bool pole = false, fold = false;
+  double overlap = 0;       // of the smaller frame, in [0, 1]
+  bool pole = false, fold = false;  // inside the MOVING frame
 };
 
 Quality quality(const QualityInputs& inputs, const QualityOptions& options);

@@ -48,8 +48,11 @@ bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, 
   const Model first = model;
   double shift = 0;
   for (int k = 0; k < kRidgeLevels; ++k) {
-    if (fixed.level[k].width < 2 || fixed.level[k].height < 2) continue;
-    if (moving.level[k].width < 2 || moving.level[k].height < 2) continue;
+    const View<RidgePixel>&f = fixed.level[k], &m = moving.level[k];
+    if (std::min({f.width, f.height, m.width, m.height}) < 2) {
+      if (k == kRidgeLevels - 1) return false;
+      continue;
+    }
     const Workspace::Frame scratch(workspace);
     Level level(context, workspace, fixed, moving, k, options, first);
     if (level.choose(fixed, moving, model) < std::max(options.min_points, kLanes)) return false;

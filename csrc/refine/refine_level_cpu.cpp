@@ -14,9 +14,19 @@ namespace {
 using namespace refine_math;
 using namespace refine_kernels;
 
+constexpr double kMarginPx = 2;            // level px: the reach of the blur
 constexpr double kStepPx = 4;             // a step moves no corner of the overlap further, in level px
 constexpr int kTrials = 6;                // damping values tried for a step
 constexpr int kUnknowns = kMaxParams + 2; // + gain and offset
+
+// Inside the field of view with its four diagonal neighbours: the map fades towards the edge, in each image at another place,
+// which would pull the alignment.
+bool well_inside(View<const RidgePixel> finest, float x, float y, float w, float margin) {
+  for (const float dy : {-margin, margin})
+    for (const float dx : {-margin, margin})
+      if (!is_inside(finest.data, finest.stride, finest.width, finest.height, x + dx, y + dy, w)) return false;
+  return true;
+}
 
 }  // namespace
 
@@ -31,8 +41,10 @@ Level::Level(const Context& context, Workspace& workspace, const RidgeMap& fixed
 
 int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& model) {
   const View<const RidgePixel> finest = fixed.level[kRidgeLevels - 1];
+  const View<const RidgePixel> own = moving.level[kRidgeLevels - 1];
   const FloatMap map = float_map(model, 1);
   const Frame& frame = model.frame;
+  const auto margin = static_cast<float>(kMarginPx * scale_);
   n_ = 0;
   box_ = {1e30, -1e30, 1e30, -1e30};
   double cx = 0, cy = 0;
@@ -43,7 +55,8 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
     const auto v = static_cast<float>((static_cast<double>(py) - frame.cy) / frame.radius);
     float x, y, w;
     map_point(map, u, v, x, y, w);
-    if (!is_inside(finest.data, finest.stride, finest.width, finest.height, x, y, w)) continue;
+    if (!well_inside(finest, x, y, w, margin)) continue;
+    if (!well_inside(own, px, py, 1, margin)) continue;
     x_[n_] = px, y_[n_] = py, points_.u[n_] = u, points_.v[n_] = v;
     ++n_;
     box_ = {std::min(box_.u0, double{u}), std::max(box_.u1, double{u}), std::min(box_.v0, double{v}), std::max(box_.v1, double{v})};

@@ -364,3 +364,97 @@ def upgrade(
     return _estimate(
         _core.upgrade(_session(threads), fixed_xy, moving_xy, weight, kind, params, fixed_size, moving_size, **options)
     )
+
+
+class Ridges(NamedTuple):
+    """Vessel ridges of one image, same for dark and bright vessels.
+
+    A level's pixel is four bytes, from the lowest: strength x 255, 128 + 127 x strength x (cos, sin) of the doubled
+    direction across the line, and, at the finest level, 255 inside the field of view.
+    """
+
+    eighth: np.ndarray
+    """(ceil h / 8, ceil w / 8) uint32"""
+    quarter: np.ndarray
+    half: np.ndarray
+    full: np.ndarray
+    """(h, w) uint32"""
+    points: np.ndarray
+    """(N, 2) float32: x, y where refine looks, a lattice over the field of view."""
+
+
+def ridges(plane: np.ndarray, mask: np.ndarray | None = None, *, threads: int = 1, **options: Any) -> Ridges:
+    """The ridge map of a locally normalised ``plane`` (h, w) float32 (0 outside ``mask`` (h, w) uint8, None: everywhere).
+
+    Options (defaults are the core's): ``sigma_px`` of the Hessian, 0.5 ... 10; ``saturation``: strength becomes one half
+    at saturation x its mean; ``rim_px``: no ridges nearer to the edge of the mask; ``max_points``.
+    Raises InvalidInput for another dtype or shape, NaN, or an option out of range.
+    Source: Lindeberg 1998, Edge detection and ridge detection with automatic scale selection.
+    """
+    return Ridges(*_core.ridges(_session(threads), plane, mask, **options))
+
+
+class Refinement(NamedTuple):
+    """What refine found."""
+
+    transform: Transform
+    """MOVING -> FIXED, plane pixels; the start where nothing scored higher."""
+    score_before: float
+    """Ridge correlation of the start, in [-1, 1]."""
+    score_after: float
+    """Ridge correlation of the result, at least score_before."""
+    iterations: int
+    refused: bool
+    """A bound was hit, or the overlap was too small: the transform is the start."""
+
+
+def refine(
+    fixed: Ridges, moving: Ridges, start: Transform, *, kind: str = "identity", threads: int = 1, **options: Any
+) -> Refinement:
+    """Maximises the correlation of the ridges over the transform, coarse to fine, from ``start`` (MOVING -> FIXED).
+
+    ``kind``: of the result: "similarity", "affine", "homography" or "quadratic"; the start's where that is higher
+    ("identity": always the start's). Options (defaults are the core's): ``max_iterations`` a level, ``epsilon_px``,
+    ``max_shift_px`` of the overlap and ``max_frame_shift_px`` of the frame's corners (beyond: refused), ``bend_px`` and
+    ``samples_per_point`` (strength of the prior on terms that bend), ``min_points``.
+    Raises InvalidInput for an unknown kind, maps that ridges() did not make, or an option out of range.
+    Source: Evangelidis & Psarakis 2008, Parametric image alignment using enhanced correlation coefficient maximization.
+    """
+    if kind not in _KINDS:
+        raise InvalidInput(f"kind: got {kind!r}, expected one of {', '.join(_KINDS)}")
+    raw = _core.refine(
+        _session(threads), tuple(fixed), tuple(moving), *_kind_and_params(start), kind=_KINDS.index(kind), **options
+    )
+    (number, params), *rest = raw
+    name = _KINDS[number]
+    return Refinement(
+        Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3)), *rest
+    )
+
+
+def ridge_correlation(
+    fixed: Ridges, moving: Ridges, transform: Transform, *, threads: int = 1
+) -> tuple[float, int]:
+    """(correlation in [-1, 1] of the ridges over the overlap under ``transform``, moving pixels in the overlap).
+
+    Strength and direction both count, on every second pixel. 0 where there is no overlap or no structure.
+    """
+    return _core.ridge_correlation(_session(threads), tuple(fixed), tuple(moving), *_kind_and_params(transform))
+
+
+def quality(
+    transform: Transform | None, fixed_size: tuple[int, int], moving_size: tuple[int, int], **measured: Any
+) -> dict[str, Any]:
+    """Status, confidence and plausibility of a candidate; sizes are (width, height) at network scale.
+
+    ``measured``, all required: ``contrast_fixed``, ``contrast_moving``, ``keypoints_fixed``, ``keypoints_moving``,
+    ``matches``, ``inliers``, ``inlier_rms_px``, ``coverage``, ``ridge_correlation``, ``overlap_px``. Options (defaults are
+    the core's): ``min_contrast``, ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``, ``max_anisotropy``,
+    ``min_overlap``, ``min_confidence``.
+
+    Returns ``status`` ("ok", "no_content", "too_few_matches", "implausible" or "low_agreement"; the first that holds, see
+    csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``, ``pole``
+    and ``fold``.
+    """
+    raw = None if transform is None else _kind_and_params(transform)
+    return _core.quality(raw, fixed_size, moving_size, **measured)
