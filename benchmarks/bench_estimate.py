@@ -4,7 +4,7 @@
 
 Scenes: generic homographies of a 768-px frame (each corner moved by up to 15 % of it along both axes), uniform points,
 noise of 1 px on the inliers, outliers uniform over the frame. Everybody gets the same arrays, a threshold of 3 px, a
-confidence of .999 and up to a million iterations. A success is a mean corner error below 5 px. Sorted: pairs are in order
+confidence of .999 and up to a million iterations. Success: mean corner error below 5 px. Sorted: pairs in the order
 of a score that is N(1, 1) for inliers and N(0, 1) for outliers, best first; otherwise their order says nothing.
 """
 

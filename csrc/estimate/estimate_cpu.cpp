@@ -152,7 +152,7 @@ class Missed {
     return last_log_ = chance < 1 ? std::log1p(-chance) : -1e9;
   }
 
-  static constexpr double kGrows = 0.3;  // share of good triples from which local optimisation reaches the model
+  static constexpr double kGrows = 0.5;  // share of good triples from which local optimisation reaches the model
   const Search& search_;
   int sample_;
   bool grown_, known_ = false;
