@@ -98,8 +98,19 @@ def test_green_of_a_colour_image_and_luma_where_green_is_empty():
     np.testing.assert_allclose(red, 0.299 * gray / 255, atol=1e-6)
 
 
-@pytest.mark.parametrize(("maximum", "unit"), [(1, 1023), (1023, 1023), (1024, 4095), (4095, 4095), (4096, 16383),
-                                               (16383, 16383), (16384, 65535), (65535, 65535)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("maximum", "unit"),
+    [
+        (1, 1023),
+        (1023, 1023),
+        (1024, 4095),
+        (4095, 4095),
+        (4096, 16383),
+        (16383, 16383),
+        (16384, 65535),
+        (65535, 65535),
+    ],
+)
 def test_uint16_range_follows_the_maximum(maximum, unit):
     image = np.zeros((64, 64), np.uint16)
     image[20, 30] = maximum
@@ -278,8 +289,17 @@ def test_rounding_beyond_the_range_is_forgiven():
 
 
 @pytest.mark.parametrize(
-    "option", [{"working_size": 63}, {"multiple": 0}, {"dark_fraction": 1.0}, {"dark_fraction": np.nan},
-               {"erode_px": -1}, {"erode_px": 64}, {"clip": 0.0}, {"clip": np.nan}]  # fmt: skip
+    "option",
+    [
+        {"working_size": 63},
+        {"multiple": 0},
+        {"dark_fraction": 1.0},
+        {"dark_fraction": np.nan},
+        {"erode_px": -1},
+        {"erode_px": 64},
+        {"clip": 0.0},
+        {"clip": np.nan},
+    ],
 )
 def test_option_out_of_range(option):
     with pytest.raises(InvalidInput, match=rf"^{next(iter(option))}: got"):

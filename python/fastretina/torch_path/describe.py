@@ -15,7 +15,7 @@ def _cells(position_px: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def describe(map: Tensor, xy: Tensor) -> Tensor:
-    """(D, h, w) and (N, 2) pixels of the (4h, 4w) image -> (N, D) rows of length 1 (zero where there is no direction)."""
+    """(D, h, w) and (N, 2) pixels of the (4h, 4w) image -> (N, D) rows of length 1, or zero."""
     x0, x1, fx = _cells(xy[:, 0], map.shape[2])
     y0, y1, fy = _cells(xy[:, 1], map.shape[1])
     rows = (

@@ -1,4 +1,4 @@
-"""Room image in PyTorch: masks as the compiled core makes them, intensities within 1e-6, normalised values within 1e-3."""
+"""Room image in PyTorch: the masks of the compiled core, intensities within 1e-6, normalised values within 1e-3."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def _sample(moving: Tensor, source: Tensor, interpolation: str) -> Tensor:
 def warp(
     moving: Tensor, kind: str, params: Tensor, size: tuple[int, int], interpolation: str = "linear"
 ) -> tuple[Tensor, Tensor]:
-    """(H, W) or (H, W, C), a transform MOVING -> FIXED (float64 params, 9 or 12), and (width, height) -> image, valid."""
+    """(H, W) or (H, W, C), a transform MOVING -> FIXED (9 or 12 params), (width, height) -> image, valid."""
     height, width = moving.shape[:2]
     planes = moving.reshape(height, width, -1)
     device = moving.device
