@@ -1,7 +1,8 @@
 // Room 5, describe: dense descriptors + key points -> unit rows (bilinear, then L2).
 //
 // Cell i of the stride-4 map is centred on pixel 4i + 1.5; samples are clamped to the outermost cell centres. A row of
-// norm < 1e-12 stays zero.
+// norm < 1e-12 stays zero. Any memory order gives the same bits; channels innermost (stride_c == 1) is about four times
+// faster.
 #pragma once
 
 #include "core/context.h"
