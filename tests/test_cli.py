@@ -49,9 +49,8 @@ class StandIn:
 
 
 @pytest.fixture(autouse=True)
-def stand_in(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> type[StandIn]:
-    if "real" not in request.keywords:
-        monkeypatch.setattr(fastretina, "Registrar", StandIn)
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> type[StandIn]:
+    monkeypatch.setattr(fastretina, "Registrar", StandIn)
     monkeypatch.setattr(StandIn, "status", "ok")
     monkeypatch.setattr(StandIn, "transform", TRUTH)
     return StandIn
