@@ -60,8 +60,9 @@ def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
     scale = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
     ratio = float(np.exp(np.clip(rng.normal(0, 0.2), -0.5, 0.5)))
     turn = rng.uniform(-15, 15) if rng.random() < 0.5 else rng.uniform(-50, 50)
-    # Any orientation of the source serves equally; what matters is the turn between the views.
-    start = rng.uniform(-180, 180) if rng.random() < 0.5 else rng.uniform(-10, 10)
+    # Both mirrorings and half turns are as likely as none: whatever bias labels have (thinning prefers one side of
+    # an even line) then averages out instead of being learned.
+    start = rng.uniform(-180, 180) if rng.random() < 0.5 else rng.uniform(-10, 10) + rng.choice([0, 180])
     mirrored = bool(rng.random() < 0.5)
     inside = np.argwhere(sample.mask[::8, ::8] > 0) * 8
     centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)

@@ -38,7 +38,7 @@ class TrainConfig:
     rate: float = 2e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 150
-    detector_weight: float = 1.0
+    detector_weight: float = 3.0
     descriptor_weight: float = 1.0
     margin: float = 1.0
     seed: int = 0
