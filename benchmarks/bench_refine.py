@@ -99,7 +99,14 @@ def cases(repeat: int = 15) -> list[dict[str, object]]:
     )
     none = float("nan")
     rows += [
-        {"start off, px": none, "who": n, "end off, px": none, "min ms": t["min"], "median ms": t["median"], "ratio": none}
+        {
+            "start off, px": none,
+            "who": n,
+            "end off, px": none,
+            "min ms": t["min"],
+            "median ms": t["median"],
+            "ratio": none,
+        }
         for n, t in times.items()
     ]
     return rows

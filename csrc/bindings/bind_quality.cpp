@@ -10,7 +10,9 @@ namespace {
 void require_number(double value, const char* argument) {
   require(std::isfinite(value) && value >= -1, argument, std::to_string(value), "a finite number");
 }
-void require_count(int value, const char* argument) { require(value >= 0, argument, std::to_string(value), "0 or more"); }
+void require_count(int value, const char* argument) {
+  require(value >= 0, argument, std::to_string(value), "0 or more");
+}
 
 py::dict to_dict(const Quality& q) {
   py::dict d;
@@ -33,14 +35,16 @@ void bind_quality(py::module_& m) {
   m.def(
       "quality",
       [](const py::object& transform, std::pair<int, int> fixed, std::pair<int, int> moving, double contrast_fixed,
-         double contrast_moving, int keypoints_fixed, int keypoints_moving, int matches, int inliers, double inlier_rms_px,
-         double coverage, double ridge_correlation, int overlap_px, double min_contrast, int min_keypoints, int min_inliers,
-         double min_scale, double max_scale, double max_anisotropy, double min_overlap, double min_confidence) {
+         double contrast_moving, int keypoints_fixed, int keypoints_moving, int matches, int inliers,
+         double inlier_rms_px, double coverage, double ridge_correlation, int overlap_px, double min_contrast,
+         int min_keypoints, int min_inliers, double min_scale, double max_scale, double max_anisotropy,
+         double min_overlap, double min_confidence) {
         QualityInputs in;
         in.found = !transform.is_none();
         if (in.found) {
           const auto parts = transform.cast<py::tuple>();
-          in.T_fixed_moving = transform_from(parts[0].cast<int>(), checked<double>(parts[1], "params", 1, "a (12,) float64 array"));
+          in.T_fixed_moving =
+              transform_from(parts[0].cast<int>(), checked<double>(parts[1], "params", 1, "a (12,) float64 array"));
         }
         in.fixed = {fixed.first, fixed.second};
         in.moving = {moving.first, moving.second};
@@ -60,15 +64,16 @@ void bind_quality(py::module_& m) {
         in.keypoints_fixed = keypoints_fixed, in.keypoints_moving = keypoints_moving;
         in.matches = matches, in.inliers = inliers, in.inlier_rms_px = inlier_rms_px, in.coverage = coverage;
         in.ridge_correlation = ridge_correlation, in.overlap_px = overlap_px;
-        return to_dict(quality(in, {min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy, min_overlap,
-                                    min_confidence}));
+        return to_dict(quality(in, {min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
+                                    min_overlap, min_confidence}));
       },
       py::arg("transform"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),
-      py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"), py::arg("inliers"),
-      py::arg("inlier_rms_px"), py::arg("coverage"), py::arg("ridge_correlation"), py::arg("overlap_px"),
-      py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints, py::arg("min_inliers") = o.min_inliers,
-      py::arg("min_scale") = o.min_scale, py::arg("max_scale") = o.max_scale, py::arg("max_anisotropy") = o.max_anisotropy,
-      py::arg("min_overlap") = o.min_overlap, py::arg("min_confidence") = o.min_confidence);
+      py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"),
+      py::arg("inliers"), py::arg("inlier_rms_px"), py::arg("coverage"), py::arg("ridge_correlation"),
+      py::arg("overlap_px"), py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints,
+      py::arg("min_inliers") = o.min_inliers, py::arg("min_scale") = o.min_scale, py::arg("max_scale") = o.max_scale,
+      py::arg("max_anisotropy") = o.max_anisotropy, py::arg("min_overlap") = o.min_overlap,
+      py::arg("min_confidence") = o.min_confidence);
 }
 
 }  // namespace fastretina::bindings

@@ -1,4 +1,5 @@
-// Room 8, refine. A ridge map crosses as its levels, coarse to fine, (h, w) uint32 each, and the points, (N, 2) float32.
+// Room 8, refine. A ridge map crosses as its levels, coarse to fine, (h, w) uint32 each, and the points, (N, 2)
+// float32.
 #include "bind_transform.h"
 #include "refine/refine.h"
 
@@ -29,8 +30,8 @@ void hold(const py::tuple& parts, const char* argument, HeldMap& held) {
   held.map.capacity = held.count;
 }
 
-py::tuple ridges(Session& session, const py::object& plane, const py::object& mask, float sigma_px, float saturation, int rim_px,
-                 int max_points) {
+py::tuple ridges(Session& session, const py::object& plane, const py::object& mask, float sigma_px, float saturation,
+                 int rim_px, int max_points) {
   const auto plane_array = checked<float>(plane, "plane", 2, "a (H, W) float32 array");
   require_finite(plane_array.data(), plane_array.size(), "plane");
   const auto source = view(plane_array);
@@ -41,7 +42,8 @@ py::tuple ridges(Session& session, const py::object& plane, const py::object& ma
     std::fill_n(keep.mutable_data(), keep.size(), std::uint8_t{1});
     mask_view = view(keep);
   }
-  require(max_points >= 0 && max_points <= 1 << 20, "max_points", std::to_string(max_points), "a value from 0 to 1048576");
+  require(max_points >= 0 && max_points <= 1 << 20, "max_points", std::to_string(max_points),
+          "a value from 0 to 1048576");
   const RidgeOptions options{sigma_px, saturation, rim_px, max_points};
   RidgeMap map;
   Array<std::uint32_t> level[kRidgeLevels];
@@ -62,8 +64,8 @@ py::tuple ridges(Session& session, const py::object& plane, const py::object& ma
   return py::make_tuple(level[0], level[1], level[2], level[3], copy_rows(points.data(), count, 2));
 }
 
-py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind, const Array<double>& params,
-                 const RefineOptions& options) {
+py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
+                 const Array<double>& params, const RefineOptions& options) {
   HeldMap f, m;
   hold(fixed, "fixed", f);
   hold(moving, "moving", m);
@@ -73,10 +75,12 @@ py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& movi
     py::gil_scoped_release release;
     cpu::refine(session.context, session.workspace, f.map, m.map, start, options, &out);
   }
-  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.iterations, out.refused);
+  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.iterations,
+                        out.refused);
 }
 
-py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind, const Array<double>& params) {
+py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
+                      const Array<double>& params) {
   HeldMap f, m;
   hold(fixed, "fixed", f);
   hold(moving, "moving", m);
@@ -100,19 +104,21 @@ void bind_refine(py::module_& m) {
   const RefineOptions o;
   m.def(
       "refine",
-      [](Session& session, const py::tuple& fixed, const py::tuple& moving, int start_kind, const Array<double>& params, int kind,
-         int max_iterations, double epsilon_px, double max_shift_px, double max_frame_shift_px, double bend_px,
-         double samples_per_point, int min_points) {
+      [](Session& session, const py::tuple& fixed, const py::tuple& moving, int start_kind, const Array<double>& params,
+         int kind, int max_iterations, double epsilon_px, double max_shift_px, double max_frame_shift_px,
+         double bend_px, double samples_per_point, int min_points) {
         require(kind >= 0 && kind <= 4, "kind", std::to_string(kind), "0 (the start's), 1, 2, 3 or 4");
         return refine(session, fixed, moving, start_kind, params,
-                      {static_cast<TransformKind>(kind), max_iterations, epsilon_px, max_shift_px, max_frame_shift_px, bend_px,
-                       samples_per_point, min_points});
+                      {static_cast<TransformKind>(kind), max_iterations, epsilon_px, max_shift_px, max_frame_shift_px,
+                       bend_px, samples_per_point, min_points});
       },
       py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("start_kind"), py::arg("params"), py::kw_only(),
-      py::arg("kind") = static_cast<int>(o.kind), py::arg("max_iterations") = o.max_iterations, py::arg("epsilon_px") = o.epsilon_px,
-      py::arg("max_shift_px") = o.max_shift_px, py::arg("max_frame_shift_px") = o.max_frame_shift_px, py::arg("bend_px") = o.bend_px,
+      py::arg("kind") = static_cast<int>(o.kind), py::arg("max_iterations") = o.max_iterations,
+      py::arg("epsilon_px") = o.epsilon_px, py::arg("max_shift_px") = o.max_shift_px,
+      py::arg("max_frame_shift_px") = o.max_frame_shift_px, py::arg("bend_px") = o.bend_px,
       py::arg("samples_per_point") = o.samples_per_point, py::arg("min_points") = o.min_points);
-  m.def("ridge_correlation", &correlation, py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("kind"), py::arg("params"));
+  m.def("ridge_correlation", &correlation, py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("kind"),
+        py::arg("params"));
 }
 
 }  // namespace fastretina::bindings

@@ -42,7 +42,8 @@ void shape(const Transform& t, Size moving, Quality& out) {
 // The overlap against the smaller of the two frames, both in FIXED pixels.
 double overlap(const QualityInputs& in, double scale) {
   const double growth = scale * scale, fixed = static_cast<double>(in.fixed.width) * in.fixed.height;
-  const double moving = static_cast<double>(in.moving.width) * in.moving.height * growth, smaller = std::min(fixed, moving);
+  const double moving = static_cast<double>(in.moving.width) * in.moving.height * growth,
+               smaller = std::min(fixed, moving);
   return smaller > 0 ? std::min(1.0, in.overlap_px * growth / smaller) : 0;
 }
 
@@ -58,8 +59,8 @@ bool implausible(const Quality& q, const QualityOptions& options) {
 
 double confidence(const QualityInputs& in, double overlapping) {
   const double ratio = in.matches > 0 ? static_cast<double>(in.inliers) / in.matches : 0;
-  return quality_math::confidence(
-      {{in.ridge_correlation, std::log1p(static_cast<double>(in.inliers)), ratio, overlapping, in.inlier_rms_px, in.coverage}});
+  return quality_math::confidence({{in.ridge_correlation, std::log1p(static_cast<double>(in.inliers)), ratio,
+                                    overlapping, in.inlier_rms_px, in.coverage}});
 }
 
 }  // namespace

@@ -3,7 +3,8 @@
 // The status is the first of these that holds:
 //   no_content        contrast of either image below min_contrast, or fewer than min_keypoints key points
 //   too_few_matches   no transform was found, or fewer than min_inliers support it
-//   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of [min_scale, max_scale];
+//   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of [min_scale,
+//   max_scale];
 //                     anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
 //   low_agreement     confidence below min_confidence
 //   ok
@@ -38,23 +39,23 @@ struct QualityInputs {
 };
 
 struct QualityOptions {
-  double min_contrast = 0.002;      // mean local deviation of intensities in [0, 1]
+  double min_contrast = 0.002;  // mean local deviation of intensities in [0, 1]
   int min_keypoints = 8;
   int min_inliers = 6;
   double min_scale = 1.0 / 6.0, max_scale = 6.0;
-  double max_anisotropy = 1.6;      // ratio of singular values of the local map, anywhere in the frame
-  double min_overlap = 0.02;        // of the smaller frame
-  double min_confidence = 0.5;      // below: low_agreement
+  double max_anisotropy = 1.6;  // ratio of singular values of the local map, anywhere in the frame
+  double min_overlap = 0.02;    // of the smaller frame
+  double min_confidence = 0.5;  // below: low_agreement
 };
 
 struct Quality {
   Status status = Status::too_few_matches;
-  double confidence = 0;  // probability that the mean error is below 5 px of a 640-px frame
+  double confidence = 0;    // probability that the mean error is below 5 px of a 640-px frame
   double scale = 1;         // fixed px a moving px at the centre of the MOVING frame: root of the area's growth
   double rotation_deg = 0;  // there, of the nearest similarity (after a left-right mirror if mirrored), in (-180, 180]
   double anisotropy = 1;    // largest ratio of the local map's singular values on a grid over the MOVING frame
   bool mirrored = false;
-  double overlap = 0;       // of the smaller frame, in [0, 1]
+  double overlap = 0;               // of the smaller frame, in [0, 1]
   bool pole = false, fold = false;  // inside the MOVING frame
 };
 

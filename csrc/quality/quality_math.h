@@ -8,9 +8,10 @@
 namespace fastretina::quality_math {
 
 // The confidence: 1 / (1 + exp(-(kBias + sum of kWeight x feature))). Every weight has the sign its feature must have.
-// Set by hand, so that a ridge correlation of .18 with moderate support (20 inliers of 60, rms 1.5 px, coverage .4) gives one
-// half: of the best of 100 refined random alignments of 56 pairs of different eyes the median correlation was .065 and the
-// highest .20, that of 15 right alignments .26 to .89. python -m fastretina.evaluation.calibration fits them to outcomes.
+// Set by hand, so that a ridge correlation of .18 with moderate support (20 inliers of 60, rms 1.5 px, coverage .4)
+// gives one half: of the best of 100 refined random alignments of 56 pairs of different eyes the median correlation was
+// .065 and the highest .20, that of 15 right alignments .26 to .89. python -m fastretina.evaluation.calibration fits
+// them to outcomes.
 constexpr int kFeatures = 6;
 constexpr double kBias = -11.4;
 constexpr double kWeight[kFeatures] = {45.0, 1.0, 1.0, 0.0, -0.3, 1.0};
@@ -37,7 +38,7 @@ FR_HD double anisotropy(const Jacobian& j) {
 // Degrees in (-180, 180]. A map that mirrors is this rotation after x -> -x.
 FR_HD double rotation_deg(const Jacobian& j) {
   constexpr double kDegrees = 57.295779513082320876798;
-  const double angle = j.determinant() < 0 ? std::atan2(j.b - j.c, -(j.a) + j.d) : std::atan2(j.c - j.b, j.a + j.d);
+  const double angle = j.determinant() < 0 ? std::atan2(-(j.b + j.c), j.d - j.a) : std::atan2(j.c - j.b, j.a + j.d);
   return kDegrees * angle;
 }
 

@@ -1,4 +1,5 @@
-// Room 8, refine: both images' vessel ridges + a transform -> a sub-pixel transform of the same or a higher kind, and its score.
+// Room 8, refine: both images' vessel ridges + a transform -> a sub-pixel transform of the same or a higher kind, and
+// its score.
 //
 // ridges() makes a polarity-free ridge map of a normalised plane. A Hessian of Gaussians (Lindeberg 1998) gives trace t
 // and eigenvalue difference 2D; the strength min(|t|, 2D) is the curvature across a straight line, 0 for a blob and for
@@ -53,7 +54,8 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options);
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory);
 
 struct RefineOptions {
-  TransformKind kind = TransformKind::identity;  // of the result; the start's kind where that is higher (identity: keep it)
+  TransformKind kind =
+      TransformKind::identity;     // of the result; the start's kind where that is higher (identity: keep it)
   int max_iterations = 30;         // a level
   double epsilon_px = 0.02;        // a level ends when no point moves further, in level px
   double max_shift_px = 30.0;      // a refinement that moves a point of the overlap further is refused
@@ -77,8 +79,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
-// Correlation of the finest levels over the overlap under T, on every second pixel of MOVING: the score of refine, and the
-// best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
+// Correlation of the finest levels over the overlap under T, on every second pixel of MOVING: the score of refine, and
+// the best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
 // overlap_px (may be NULL): how many MOVING pixels land inside the FIXED field of view.
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                          const Transform& T_fixed_moving, int* overlap_px);

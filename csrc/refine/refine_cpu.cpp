@@ -40,8 +40,9 @@ double frame_shift(const Transform& a, const Transform& b, View<const RidgePixel
 }
 
 // false: a bound was hit, or there is nothing to refine on.
-bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving, const Transform& start,
-           TransformKind kind, const RefineOptions& options, Transform& result, int& iterations) {
+bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+           const Transform& start, TransformKind kind, const RefineOptions& options, Transform& result,
+           int& iterations) {
   Model model;
   const Frame frame = frame_of(moving);
   if (!model_of(start, kind, frame, model)) return false;
@@ -107,14 +108,15 @@ double ridge_correlation(const Context& context, Workspace& workspace, const Rid
   if (overlap_px != nullptr) *overlap_px = static_cast<int>(4 * n);
   if (n < kMinLattice) return 0;
   const Turn turn = turn_at(T, {2 * s[kX] / n, sum_y / n});
-  const double product = s[kFM] - s[kF] * s[kM] / n + turn.m00 * s[kCC] + turn.m01 * s[kCS] + turn.m10 * s[kSC] + turn.m11 * s[kSS];
+  const double product =
+      s[kFM] - s[kF] * s[kM] / n + turn.m00 * s[kCC] + turn.m01 * s[kCS] + turn.m10 * s[kSC] + turn.m11 * s[kSS];
   const double ff = s[kFF] - s[kF] * s[kF] / n + s[kVF], mm = s[kMM] - s[kM] * s[kM] / n + s[kVM];
   if (!(ff > 1e-6 * n) || !(mm > 1e-6 * n)) return 0;
   return std::clamp(product / std::sqrt(ff * mm), -1.0, 1.0);
 }
 
-void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving, const Transform& start,
-            const RefineOptions& options, Refinement* out) {
+void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+            const Transform& start, const RefineOptions& options, Refinement* out) {
   check(fixed, "fixed");
   check(moving, "moving");
   require(options.max_iterations >= 0, "max_iterations", std::to_string(options.max_iterations), "0 or more");

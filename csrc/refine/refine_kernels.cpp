@@ -10,18 +10,19 @@ namespace {
 using namespace refine_math;
 
 struct Tile {
-  alignas(64) float qxx[kTile], qxy[kTile], qyy[kTile];        // products of the gradients, summed over channels
+  alignas(64) float qxx[kTile], qxy[kTile], qyy[kTile];          // products of the gradients, summed over channels
   alignas(64) float xm[kTile], ym[kTile], xf[kTile], yf[kTile];  // gradients with the values of both maps
-  alignas(64) float xs[kTile], ys[kTile];                      // gradient of the strength
+  alignas(64) float xs[kTile], ys[kTile];                        // gradient of the strength
   alignas(64) float ff[kTile], fm[kTile], fs[kTile];
-  alignas(64) float one[kTile];                                // 1 / w
-  alignas(64) float b[7][kTile];                               // other basis functions
-  alignas(64) float bx[2][kTile], by[2][kTile];                // those of the perspective terms
+  alignas(64) float one[kTile];                  // 1 / w
+  alignas(64) float b[7][kTile];                 // other basis functions
+  alignas(64) float bx[2][kTile], by[2][kTile];  // those of the perspective terms
   alignas(64) float gx[12][kTile], gy[12][kTile];
 };
 
-FR_INLINE void sample_tile(const Job& job, const float* __restrict u, const float* __restrict v, const float* __restrict m0,
-                           const float* __restrict m1, const float* __restrict m2, int n, Tile& t) {
+FR_INLINE void sample_tile(const Job& job, const float* __restrict u, const float* __restrict v,
+                           const float* __restrict m0, const float* __restrict m1, const float* __restrict m2, int n,
+                           Tile& t) {
   const float g = job.per_plane_px;
   for (int i = 0; i < n; ++i) {
     float x, y, w;
@@ -98,7 +99,8 @@ FR_INLINE void total(const float* __restrict a, float* __restrict lanes, int n) 
 }
 
 // Q times the basis: the gradient of a parameter against the gradients of the maps.
-FR_INLINE void weigh(const Tile& t, const float* bx, const float* by, float* __restrict gx, float* __restrict gy, int n) {
+FR_INLINE void weigh(const Tile& t, const float* bx, const float* by, float* __restrict gx, float* __restrict gy,
+                     int n) {
   if (by == nullptr) {
     for (int i = 0; i < n; ++i) gx[i] = t.qxx[i] * bx[i], gy[i] = t.qxy[i] * bx[i];
   } else if (bx == nullptr) {
@@ -151,7 +153,8 @@ struct LatticeTile {
   alignas(64) float on[kTile], x[kTile], f[kTile], fc[kTile], fs[kTile], m[kTile], mc[kTile], ms[kTile];
 };
 
-FR_INLINE void lattice_tile(const LatticeJob& job, const std::uint32_t* __restrict moving, int first, int n, LatticeTile& t) {
+FR_INLINE void lattice_tile(const LatticeJob& job, const std::uint32_t* __restrict moving, int first, int n,
+                            LatticeTile& t) {
   const float right = static_cast<float>(job.width - 1), bottom = static_cast<float>(job.height - 1);
   const auto stride = static_cast<std::int32_t>(job.stride);
   for (int i = 0; i < n; ++i) {
@@ -205,9 +208,10 @@ FR_INLINE void lattice_row_body(const LatticeJob& job, double* sums) {
 
 FR_INLINE void gather_body(const GatherJob& job, const float* __restrict x, const float* __restrict y, int n,
                            const PointSet& out) {
-  float *__restrict m0 = out.m[0], *__restrict m1 = out.m[1], *__restrict m2 = out.m[2];
+  float* __restrict m0 = out.m[0], * __restrict m1 = out.m[1], * __restrict m2 = out.m[2];
   for (int i = 0; i < n; ++i) {
-    const float lx = std::fmaf(x[i] + 0.5f, job.per_plane_px, -0.5f), ly = std::fmaf(y[i] + 0.5f, job.per_plane_px, -0.5f);
+    const float lx = std::fmaf(x[i] + 0.5f, job.per_plane_px, -0.5f),
+                ly = std::fmaf(y[i] + 0.5f, job.per_plane_px, -0.5f);
     const Sample s = sample(job.level, job.stride, job.width, job.height, lx, ly);
     m0[i] = s.f[0];
     m1[i] = s.f[1];
@@ -217,8 +221,10 @@ FR_INLINE void gather_body(const GatherJob& job, const float* __restrict x, cons
 
 }  // namespace
 
-FR_CLONES(accumulate, (const Job& job, int parameters, int begin, int end, double* sums), (job, parameters, begin, end, sums))
+FR_CLONES(accumulate, (const Job& job, int parameters, int begin, int end, double* sums),
+          (job, parameters, begin, end, sums))
 FR_CLONES(lattice_row, (const LatticeJob& job, double* sums), (job, sums))
-FR_CLONES(gather, (const GatherJob& job, const float* x, const float* y, int n, const PointSet& out), (job, x, y, n, out))
+FR_CLONES(gather, (const GatherJob& job, const float* x, const float* y, int n, const PointSet& out),
+          (job, x, y, n, out))
 
 }  // namespace fastretina::refine_kernels

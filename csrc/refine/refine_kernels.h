@@ -1,4 +1,5 @@
-// Loops over points and lattices: what costs time in refine. Definitions in refine_kernels.cpp, one clone an instruction set.
+// Loops over points and lattices: what costs time in refine. Definitions in refine_kernels.cpp, one clone an
+// instruction set.
 #pragma once
 
 #include "core/types.h"
@@ -25,8 +26,8 @@ struct Job {
   refine_math::FloatMap map;
   TransformKind kind = TransformKind::similarity;
   float mirror = 1;
-  float ox = 0, oy = 0;           // the model's origin, level px
-  float bend = 0;                 // - plane px a level px / radius: derivative of the perspective terms
+  float ox = 0, oy = 0;  // the model's origin, level px
+  float bend = 0;        // - plane px a level px / radius: derivative of the perspective terms
 };
 
 // Sums over points, q parameters: q (q + 1) / 2 of G'G (rows of the upper triangle), q of G'm, q of G' (strength only),

@@ -10,7 +10,7 @@
 namespace fastretina::cpu {
 
 struct Normal {
-  double gg[refine_math::kMaxParams][refine_math::kMaxParams];                  // G'G
+  double gg[refine_math::kMaxParams][refine_math::kMaxParams];  // G'G
   double gm[refine_math::kMaxParams], gs[refine_math::kMaxParams], gf[refine_math::kMaxParams];
   double ff = 0, fm = 0, fs = 0;
   double correlation = 0;  // of f and m, f's strength centred
@@ -35,7 +35,8 @@ class Level {
 
  private:
   Normal measure(const refine_math::Model& model) const;
-  bool step(const Normal& now, const refine_math::Model& model, double damping, double delta[refine_math::kMaxParams]) const;
+  bool step(const Normal& now, const refine_math::Model& model, double damping,
+            double delta[refine_math::kMaxParams]) const;
   double precision(int j) const;
 
   const Context& context_;
@@ -52,6 +53,5 @@ class Level {
   double mm_ = 0;
   Box box_;
 };
-
 
 }  // namespace fastretina::cpu

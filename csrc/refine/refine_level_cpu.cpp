@@ -1,7 +1,8 @@
 // Coarse to fine: Levenberg-Marquardt on the posterior of the transform given the correlation of the ridges.
 //
-// With the MOVING values m, the FIXED values f(p) and their correlation r, the profile likelihood of Gaussian residuals of
-// unknown gain, offset and variance is (1 - r^2)^(-N / 2); N is the number of independent samples, fewer than the points.
+// With the MOVING values m, the FIXED values f(p) and their correlation r, the profile likelihood of Gaussian residuals
+// of unknown gain, offset and variance is (1 - r^2)^(-N / 2); N is the number of independent samples, fewer than the
+// points.
 #include <algorithm>
 #include <cmath>
 
@@ -15,12 +16,12 @@ using namespace refine_math;
 using namespace refine_kernels;
 
 constexpr double kMarginPx = 2;            // level px: the reach of the blur
-constexpr double kStepPx = 4;             // a step moves no corner of the overlap further, in level px
-constexpr int kTrials = 6;                // damping values tried for a step
-constexpr int kUnknowns = kMaxParams + 2; // + gain and offset
+constexpr double kStepPx = 4;              // a step moves no corner of the overlap further, in level px
+constexpr int kTrials = 6;                 // damping values tried for a step
+constexpr int kUnknowns = kMaxParams + 2;  // + gain and offset
 
-// Inside the field of view with its four diagonal neighbours: the map fades towards the edge, in each image at another place,
-// which would pull the alignment.
+// Inside the field of view with its four diagonal neighbours: the map fades towards the edge, in each image at another
+// place, which would pull the alignment.
 bool well_inside(View<const RidgePixel> finest, float x, float y, float w, float margin) {
   for (const float dy : {-margin, margin})
     for (const float dx : {-margin, margin})
@@ -32,8 +33,13 @@ bool well_inside(View<const RidgePixel> finest, float x, float y, float w, float
 
 Level::Level(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving, int level,
              const RefineOptions& options, const Model& prior)
-    : context_(context), options_(options), prior_(prior), scale_(kRidgeScale[level]), fixed_(fixed.level[level]),
-      moving_(moving.level[level]), parameters_(parameter_count(prior.kind)),
+    : context_(context),
+      options_(options),
+      prior_(prior),
+      scale_(kRidgeScale[level]),
+      fixed_(fixed.level[level]),
+      moving_(moving.level[level]),
+      parameters_(parameter_count(prior.kind)),
       sums_(workspace.take<double>(static_cast<std::size_t>((*moving.count / kChunk + 1) * kMaxSums))) {
   for (float** array : {&x_, &y_, &points_.u, &points_.v, &points_.m[0], &points_.m[1], &points_.m[2]})
     *array = workspace.take<float>(static_cast<std::size_t>(*moving.count + kLanes));
@@ -48,7 +54,10 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
   n_ = 0;
   box_ = {1e30, -1e30, 1e30, -1e30};
   double cx = 0, cy = 0;
-  const int thin = scale_ >= 8 ? 5 : scale_ >= 4 ? 3 : scale_ >= 2 ? 2 : 1;  // coarse levels are smooth: fewer points do
+  const int thin = scale_ >= 8   ? 5
+                   : scale_ >= 4 ? 3
+                   : scale_ >= 2 ? 2
+                                 : 1;  // coarse levels are smooth: fewer points do
   for (int i = 0; i < *moving.count; i += thin) {
     const float px = moving.points[2 * i], py = moving.points[2 * i + 1];
     const auto u = static_cast<float>((static_cast<double>(px) - frame.cx) / frame.radius);
@@ -59,7 +68,8 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
     if (!well_inside(own, px, py, 1, margin)) continue;
     x_[n_] = px, y_[n_] = py, points_.u[n_] = u, points_.v[n_] = v;
     ++n_;
-    box_ = {std::min(box_.u0, double{u}), std::max(box_.u1, double{u}), std::min(box_.v0, double{v}), std::max(box_.v1, double{v})};
+    box_ = {std::min(box_.u0, double{u}), std::max(box_.u1, double{u}), std::min(box_.v0, double{v}),
+            std::max(box_.v1, double{v})};
     cx += static_cast<double>(px), cy += static_cast<double>(py);
   }
   if (n_ < std::max(options_.min_points, kLanes)) return n_;
@@ -74,9 +84,11 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
   mm_ = 0;
   for (int i = 0; i < n_; ++i) {
     const double c = static_cast<double>(points_.m[1][i]), s = static_cast<double>(points_.m[2][i]);
-    const double m0 = static_cast<double>(points_.m[0][i]) - mean, m1 = turn.m00 * c + turn.m01 * s, m2 = turn.m10 * c + turn.m11 * s;
+    const double m0 = static_cast<double>(points_.m[0][i]) - mean, m1 = turn.m00 * c + turn.m01 * s,
+                 m2 = turn.m10 * c + turn.m11 * s;
     mm_ += m0 * m0 + m1 * m1 + m2 * m2;
-    points_.m[0][i] = static_cast<float>(m0), points_.m[1][i] = static_cast<float>(m1), points_.m[2][i] = static_cast<float>(m2);
+    points_.m[0][i] = static_cast<float>(m0), points_.m[1][i] = static_cast<float>(m1),
+    points_.m[2][i] = static_cast<float>(m2);
   }
   independent_ = std::max(8.0, n_ * thin * options_.samples_per_point);
   return n_;
@@ -84,7 +96,8 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
 
 // Prior precision of a parameter: only the terms that bend have one.
 double Level::precision(int j) const {
-  const bool bends = prior_.kind == TransformKind::homography ? j >= 6 : prior_.kind == TransformKind::quadratic && j % 6 >= 3;
+  const bool bends =
+      prior_.kind == TransformKind::homography ? j >= 6 : prior_.kind == TransformKind::quadratic && j % 6 >= 3;
   return bends ? 1 / (options_.bend_px * options_.bend_px) : 0;
 }
 
@@ -100,7 +113,8 @@ Normal Level::measure(const Model& model) const {
   job.oy = static_cast<float>((model.oy + 0.5) / scale_ - 0.5);
   job.bend = static_cast<float>(-scale_ / model.frame.radius);
   const int q = parameters_, count = sum_count(q), chunks = (n_ + kChunk - 1) / kChunk;
-  context_.parallel_for(n_, kChunk, [&](int begin, int end, int) { accumulate(job, q, begin, end, sums_ + begin / kChunk * kMaxSums); });
+  context_.parallel_for(
+      n_, kChunk, [&](int begin, int end, int) { accumulate(job, q, begin, end, sums_ + begin / kChunk * kMaxSums); });
   double sums[kMaxSums] = {};
   for (int c = 0; c < chunks; ++c)
     for (int i = 0; i < count; ++i) sums[i] += sums_[c * kMaxSums + i];
@@ -182,7 +196,8 @@ double Level::reach(const Model& a, const Model& b) const {
       float xa, ya, xb, yb, w;
       map_point(ma, static_cast<float>(u), static_cast<float>(v), xa, ya, w);
       map_point(mb, static_cast<float>(u), static_cast<float>(v), xb, yb, w);
-      const double d = std::hypot(static_cast<double>(xa) - static_cast<double>(xb), static_cast<double>(ya) - static_cast<double>(yb));
+      const double d = std::hypot(static_cast<double>(xa) - static_cast<double>(xb),
+                                  static_cast<double>(ya) - static_cast<double>(yb));
       most = w > 0 && std::isfinite(d) ? std::max(most, d) : 1e30;
     }
   return most;

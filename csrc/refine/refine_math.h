@@ -9,12 +9,14 @@
 
 namespace fastretina::refine_math {
 
-// ---- ridges ----------------------------------------------------------------------------------------------------------
+// ---- ridges
+// ----------------------------------------------------------------------------------------------------------
 
 constexpr int kMaxRadius = 32;
 
 // Taps of a Gaussian and of its first two derivatives at offsets 0...radius. The Gaussian and the second derivative are
-// even, the first is odd. Scaled so that a constant gives 1, 0, 0; x gives 0, 1, 0; x^2 / 2 gives 0, 0, 1 in the last two.
+// even, the first is odd. Scaled so that a constant gives 1, 0, 0; x gives 0, 1, 0; x^2 / 2 gives 0, 0, 1 in the last
+// two.
 struct HessianTaps {
   int radius = 0;
   float g[kMaxRadius + 1], d1[kMaxRadius + 1], d2[kMaxRadius + 1];
@@ -68,7 +70,9 @@ FR_HD std::uint32_t pack(float strength, float c2, float s2, std::uint32_t insid
   const auto c = static_cast<std::uint32_t>(static_cast<std::int32_t>(std::fmaf(s2, 127.0f, 128.5f)));
   return a | b << 8 | c << 16 | inside << 24;
 }
-FR_HD float strength_of(std::uint32_t pixel) { return static_cast<float>(static_cast<std::int32_t>(pixel & 255)) * (1.0f / 255); }
+FR_HD float strength_of(std::uint32_t pixel) {
+  return static_cast<float>(static_cast<std::int32_t>(pixel & 255)) * (1.0f / 255);
+}
 FR_HD float c2_of(std::uint32_t pixel) {
   return static_cast<float>(static_cast<std::int32_t>(pixel >> 8 & 255) - 128) * (1.0f / 127);
 }
@@ -76,8 +80,9 @@ FR_HD float s2_of(std::uint32_t pixel) {
   return static_cast<float>(static_cast<std::int32_t>(pixel >> 16 & 255) - 128) * (1.0f / 127);
 }
 
-// ---- the map in normalised coordinates -------------------------------------------------------------------------------
-// u = (x - centre) / radius of MOVING; X = (polynomial of u, v) / (w0 + w1 u + w2 v) + origin of FIXED. Every kind fits in.
+// ---- the map in normalised coordinates
+// ------------------------------------------------------------------------------- u = (x - centre) / radius of MOVING;
+// X = (polynomial of u, v) / (w0 + w1 u + w2 v) + origin of FIXED. Every kind fits in.
 
 struct Frame {
   double cx = 0, cy = 0, radius = 1;
@@ -91,11 +96,16 @@ FR_HD void map_point(const FloatMap& m, float u, float v, float& x, float& y, fl
   const float uu = u * u, uv = u * v, vv = v * v;
   w = std::fmaf(m.w[2], v, std::fmaf(m.w[1], u, m.w[0]));
   const float inverse = 1 / w;
-  x = std::fmaf(m.x[5], vv, std::fmaf(m.x[4], uv, std::fmaf(m.x[3], uu, std::fmaf(m.x[2], v, std::fmaf(m.x[1], u, m.x[0]))))) * inverse;
-  y = std::fmaf(m.y[5], vv, std::fmaf(m.y[4], uv, std::fmaf(m.y[3], uu, std::fmaf(m.y[2], v, std::fmaf(m.y[1], u, m.y[0]))))) * inverse;
+  x = std::fmaf(m.x[5], vv,
+                std::fmaf(m.x[4], uv, std::fmaf(m.x[3], uu, std::fmaf(m.x[2], v, std::fmaf(m.x[1], u, m.x[0]))))) *
+      inverse;
+  y = std::fmaf(m.y[5], vv,
+                std::fmaf(m.y[4], uv, std::fmaf(m.y[3], uu, std::fmaf(m.y[2], v, std::fmaf(m.y[1], u, m.y[0]))))) *
+      inverse;
 }
 
-// ---- sampling --------------------------------------------------------------------------------------------------------
+// ---- sampling
+// --------------------------------------------------------------------------------------------------------
 
 struct Sample {
   float f[3], gx[3], gy[3];  // strength, c2, s2 and their derivatives by level pixel
@@ -114,13 +124,13 @@ FR_HD Sample sample(const std::uint32_t* data, std::ptrdiff_t stride, int width,
   const std::int32_t at = iy * static_cast<std::int32_t>(stride) + ix, below = at + static_cast<std::int32_t>(stride);
   const std::uint32_t p00 = data[at], p01 = data[at + 1], p10 = data[below], p11 = data[below + 1];
   Sample out;
-#define FR_CHANNEL(k, of)                                                                  \
-  {                                                                                        \
-    const float f00 = of(p00), f10 = of(p10), dx0 = of(p01) - f00, dx1 = of(p11) - f10;    \
-    const float top = std::fmaf(a, dx0, f00), low = std::fmaf(a, dx1, f10);                \
-    out.f[k] = std::fmaf(b, low - top, top) * in;                                          \
-    out.gx[k] = std::fmaf(b, dx1 - dx0, dx0) * in;                                         \
-    out.gy[k] = (low - top) * in;                                                          \
+#define FR_CHANNEL(k, of)                                                               \
+  {                                                                                     \
+    const float f00 = of(p00), f10 = of(p10), dx0 = of(p01) - f00, dx1 = of(p11) - f10; \
+    const float top = std::fmaf(a, dx0, f00), low = std::fmaf(a, dx1, f10);             \
+    out.f[k] = std::fmaf(b, low - top, top) * in;                                       \
+    out.gx[k] = std::fmaf(b, dx1 - dx0, dx0) * in;                                      \
+    out.gy[k] = (low - top) * in;                                                       \
   }
   FR_CHANNEL(0, strength_of)
   FR_CHANNEL(1, c2_of)
@@ -129,8 +139,10 @@ FR_HD Sample sample(const std::uint32_t* data, std::ptrdiff_t stride, int width,
   return out;
 }
 
-FR_HD bool is_inside(const std::uint32_t* data, std::ptrdiff_t stride, int width, int height, float x, float y, float w) {
-  if (!(w > 0 && x > -0.5f && y > -0.5f && x < static_cast<float>(width) - 0.5f && y < static_cast<float>(height) - 0.5f))
+FR_HD bool is_inside(const std::uint32_t* data, std::ptrdiff_t stride, int width, int height, float x, float y,
+                     float w) {
+  if (!(w > 0 && x > -0.5f && y > -0.5f && x < static_cast<float>(width) - 0.5f &&
+        y < static_cast<float>(height) - 0.5f))
     return false;
   const int ix = static_cast<int>(x + 0.5f), iy = static_cast<int>(y + 0.5f);
   return data[iy * stride + ix] >> 24 != 0;

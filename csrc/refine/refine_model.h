@@ -110,8 +110,15 @@ inline Transform transform_of(const Model& m) {
     local.p[0] += m.ox;
     local.p[6] += m.oy;
   } else {
-    const double rows[9] = {x[1] + m.ox * w[1], x[2] + m.ox * w[2], x[0] + m.ox, y[1] + m.oy * w[1], y[2] + m.oy * w[2],
-                            y[0] + m.oy,        w[1],               w[2],        1};
+    const double rows[9] = {x[1] + m.ox * w[1],
+                            x[2] + m.ox * w[2],
+                            x[0] + m.ox,
+                            y[1] + m.oy * w[1],
+                            y[2] + m.oy * w[2],
+                            y[0] + m.oy,
+                            w[1],
+                            w[2],
+                            1};
     std::copy_n(rows, 9, local.p);
   }
   const double scale = 1 / m.frame.radius;

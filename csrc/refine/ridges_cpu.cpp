@@ -33,7 +33,8 @@ float* take_row(Workspace& workspace, int width) {
   return row + kPad;
 }
 
-// ---- Hessian ---------------------------------------------------------------------------------------------------------
+// ---- Hessian
+// ---------------------------------------------------------------------------------------------------------
 
 struct HessianRow {
   const float* rows[2 * kMaxRadius + 1];  // plane rows y - radius ... y + radius
@@ -53,9 +54,9 @@ FR_INLINE void vertical_taps(const float* __restrict above, const float* __restr
   }
 }
 
-FR_INLINE void horizontal_taps(const float* __restrict vg, const float* __restrict v1, const float* __restrict v2, int i, float wg,
-                               float w1, float w2, float* __restrict xx, float* __restrict xy, float* __restrict yy,
-                               int width) {
+FR_INLINE void horizontal_taps(const float* __restrict vg, const float* __restrict v1, const float* __restrict v2,
+                               int i, float wg, float w1, float w2, float* __restrict xx, float* __restrict xy,
+                               float* __restrict yy, int width) {
   for (int x = 0; x < width; ++x) {
     xx[x] = std::fmaf(w2, vg[x - i] + vg[x + i], xx[x]);
     xy[x] = std::fmaf(w1, v1[x + i] - v1[x - i], xy[x]);
@@ -94,7 +95,8 @@ FR_INLINE void hessian_row_body(const HessianTaps& taps, const HessianRow& row, 
 }
 FR_CLONES(hessian_row, (const HessianTaps& taps, const HessianRow& row, int width), (taps, row, width))
 
-// ---- field of view ---------------------------------------------------------------------------------------------------
+// ---- field of view
+// ---------------------------------------------------------------------------------------------------
 
 FR_INLINE void min_row(const std::uint8_t* __restrict a, std::uint8_t* __restrict out, int width) {
   for (int x = 0; x < width; ++x) out[x] = a[x] < out[x] ? a[x] : out[x];
@@ -115,7 +117,8 @@ FR_INLINE void erode_row_body(View<const std::uint8_t> mask, int y, int rim, std
     inside[x] = out[x] != 0 ? 1.0f : 0.0f;
   }
 }
-FR_CLONES(erode_row, (View<const std::uint8_t> mask, int y, int rim, std::uint8_t* line, std::uint8_t* out, float* inside),
+FR_CLONES(erode_row,
+          (View<const std::uint8_t> mask, int y, int rim, std::uint8_t* line, std::uint8_t* out, float* inside),
           (mask, y, rim, line, out, inside))
 
 // Sum with a fixed association: 16 interleaved partial sums, then those in order.
@@ -129,9 +132,11 @@ FR_INLINE void sum_row_body(const float* values, int n, double& sum) {
 }
 FR_CLONES(sum_row, (const float* values, int n, double& sum), (values, n, sum))
 
-// ---- levels ----------------------------------------------------------------------------------------------------------
+// ---- levels
+// ----------------------------------------------------------------------------------------------------------
 
-FR_INLINE void saturate_row_body(float* __restrict strength, float* __restrict c2, float* __restrict s2, float knee, int width) {
+FR_INLINE void saturate_row_body(float* __restrict strength, float* __restrict c2, float* __restrict s2, float knee,
+                                 int width) {
   for (int x = 0; x < width; ++x) {
     const float gain = saturation_gain(strength[x], knee);
     strength[x] *= gain;
@@ -149,8 +154,7 @@ FR_INLINE void halve_row_body(const float* __restrict a, const float* __restrict
 FR_CLONES(halve_row, (const float* a, const float* b, float* out, int width), (a, b, out, width))
 
 FR_INLINE void blur_vertical(const float* const* rows, float* __restrict out, int width) {
-  const float *__restrict a = rows[0], *__restrict b = rows[1], *__restrict c = rows[2], *__restrict d = rows[3],
-              *__restrict e = rows[4];
+  const float* __restrict a = rows[0], * __restrict b = rows[1], * __restrict c = rows[2], * __restrict d = rows[3], * __restrict e = rows[4];
   for (int x = 0; x < width; ++x)
     out[x] = std::fmaf(kBinomial[2], a[x] + e[x], std::fmaf(kBinomial[1], b[x] + d[x], kBinomial[0] * c[x]));
 }
@@ -161,17 +165,20 @@ FR_INLINE float blur_at(const float* p) {
 FR_INLINE void pack_row_body(const std::array<const float*, 15>& rows, const std::array<float*, 3>& lines,
                              const std::uint8_t* __restrict inside, RidgePixel* __restrict out, int width) {
   for (int k = 0; k < 3; ++k) blur_vertical(rows.data() + 5 * k, lines[static_cast<std::size_t>(k)], width);
-  const float *__restrict s = lines[0], *__restrict c = lines[1], *__restrict d = lines[2];
+  const float* __restrict s = lines[0], * __restrict c = lines[1], * __restrict d = lines[2];
   if (inside != nullptr) {
     for (int x = 0; x < width; ++x) out[x] = pack(blur_at(s + x), blur_at(c + x), blur_at(d + x), inside[x]);
   } else {
     for (int x = 0; x < width; ++x) out[x] = pack(blur_at(s + x), blur_at(c + x), blur_at(d + x), 0);
   }
 }
-FR_CLONES(pack_row, (const std::array<const float*, 15>& rows, const std::array<float*, 3>& lines, const std::uint8_t* inside,
-                     RidgePixel* out, int width), (rows, lines, inside, out, width))
+FR_CLONES(pack_row,
+          (const std::array<const float*, 15>& rows, const std::array<float*, 3>& lines, const std::uint8_t* inside,
+           RidgePixel* out, int width),
+          (rows, lines, inside, out, width))
 
-void pack_level(const Context& context, Workspace& workspace, const Planes& from, const std::uint8_t* inside, View<RidgePixel> to) {
+void pack_level(const Context& context, Workspace& workspace, const Planes& from, const std::uint8_t* inside,
+                View<RidgePixel> to) {
   const Workspace::Frame frame(workspace);
   const int width = to.width, height = to.height;
   const float* zeros = take_row(workspace, width);
@@ -199,11 +206,13 @@ void halve(const Context& context, Workspace& workspace, const Planes& from, con
   context.parallel_for(to.at[0].height, kRowGrain, [&](int begin, int end, int) {
     for (int y = begin; y < end; ++y)
       for (int k = 0; k < 3; ++k)
-        halve_row(from.at[k].row(2 * y), 2 * y + 1 < height ? from.at[k].row(2 * y + 1) : zeros, to.at[k].row(y), width);
+        halve_row(from.at[k].row(2 * y), 2 * y + 1 < height ? from.at[k].row(2 * y + 1) : zeros, to.at[k].row(y),
+                  width);
   });
 }
 
-// ---- points ----------------------------------------------------------------------------------------------------------
+// ---- points
+// ----------------------------------------------------------------------------------------------------------
 
 // A lattice over the field of view. Ridge tops alone would be fewer points, but say nothing of where no vessel is: they
 // leave a bias that a lattice has not, and jittering the lattice makes it a worse quadrature.
@@ -223,16 +232,20 @@ void choose_points(View<const RidgePixel> level, double area, const RidgeMap& ou
 
 void check(View<const float> plane, View<const std::uint8_t> mask, const RidgeOptions& options, const RidgeMap& out) {
   const std::string size = std::to_string(plane.width) + " x " + std::to_string(plane.height);
-  require(mask.width == plane.width && mask.height == plane.height, "mask", std::to_string(mask.width) + " x " + std::to_string(mask.height),
-          "the plane's size");
+  require(mask.width == plane.width && mask.height == plane.height, "mask",
+          std::to_string(mask.width) + " x " + std::to_string(mask.height), "the plane's size");
   require(plane.width < 32768 && plane.height < 32768, "plane", size, "sides below 32768");
-  require(options.sigma_px >= 0.5f && options.sigma_px <= 10, "sigma_px", std::to_string(options.sigma_px), "a value from 0.5 to 10");
-  require(options.saturation > 0 && options.saturation <= 1e6f, "saturation", std::to_string(options.saturation), "a value in (0, 1e6]");
-  require(options.rim_px >= 0 && options.rim_px < kPad, "rim_px", std::to_string(options.rim_px), "a value from 0 to 63");
+  require(options.sigma_px >= 0.5f && options.sigma_px <= 10, "sigma_px", std::to_string(options.sigma_px),
+          "a value from 0.5 to 10");
+  require(options.saturation > 0 && options.saturation <= 1e6f, "saturation", std::to_string(options.saturation),
+          "a value in (0, 1e6]");
+  require(options.rim_px >= 0 && options.rim_px < kPad, "rim_px", std::to_string(options.rim_px),
+          "a value from 0 to 63");
   require(out.capacity >= 0, "max_points", std::to_string(out.capacity), "0 or more");
   for (int k = 0; k < kRidgeLevels; ++k) {
     const Size level = ridge_level_size({plane.width, plane.height}, k);
-    require(out.level[k].width == level.width && out.level[k].height == level.height, "level", std::to_string(k), "ridge_level_size()");
+    require(out.level[k].width == level.width && out.level[k].height == level.height, "level", std::to_string(k),
+            "ridge_level_size()");
   }
 }
 
@@ -248,7 +261,8 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options) {
   std::size_t bytes = 64;  // the count
   for (int k = 0; k < kRidgeLevels; ++k) {
     const Size size = ridge_level_size(plane, k);
-    bytes += (static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height) * sizeof(RidgePixel) + 63) / 64 * 64;
+    bytes += (static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height) * sizeof(RidgePixel) + 63) /
+             64 * 64;
   }
   return bytes + static_cast<std::size_t>(options.max_points) * 2 * sizeof(float);
 }
@@ -261,7 +275,8 @@ RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory) {
   for (int k = 0; k < kRidgeLevels; ++k) {
     const Size size = ridge_level_size(plane, k);
     map.level[k] = {reinterpret_cast<RidgePixel*>(memory), size.width, size.height};
-    memory += (static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height) * sizeof(RidgePixel) + 63) / 64 * 64;
+    memory += (static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height) * sizeof(RidgePixel) + 63) /
+              64 * 64;
   }
   map.points = reinterpret_cast<float*>(memory);
   map.capacity = options.max_points;
@@ -280,7 +295,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
   const HessianTaps taps = hessian_taps(static_cast<double>(options.sigma_px));
 
   const Planes full = take_planes(workspace, width, height);
-  std::uint8_t* inside = workspace.take<std::uint8_t>(static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
+  std::uint8_t* inside =
+      workspace.take<std::uint8_t>(static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
   const int chunks = (height + kRowGrain - 1) / kRowGrain, threads = context.threads();
   double* sums = workspace.take<double>(static_cast<std::size_t>(chunks));
   double* areas = workspace.take<double>(static_cast<std::size_t>(chunks));
@@ -315,7 +331,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
   const auto knee = static_cast<float>(static_cast<double>(options.saturation) * sum / std::max(area, 1.0) + 1e-9);
 
   context.parallel_for(height, kRowGrain, [&](int begin, int end, int) {
-    for (int y = begin; y < end; ++y) saturate_row(full.at[0].row(y), full.at[1].row(y), full.at[2].row(y), knee, width);
+    for (int y = begin; y < end; ++y)
+      saturate_row(full.at[0].row(y), full.at[1].row(y), full.at[2].row(y), knee, width);
   });
   Planes planes = full;
   for (int k = kRidgeLevels - 1; k >= 0; --k) {

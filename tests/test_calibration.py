@@ -1,0 +1,112 @@
+"""The fit of the confidence."""
+
+import json
+
+import numpy as np
+import pytest
+from fastretina.errors import InvalidInput
+from fastretina.evaluation import calibration as c
+
+
+def outcomes(n=4000, seed=0, weights=(2.0, -1.0, 0.0), bias=0.5):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, len(weights))) * [1, 2, 3] + [0, 1, -4]
+    p = 1 / (1 + np.exp(-(bias + x @ np.array(weights))))
+    return x, (rng.uniform(size=n) < p).astype(float), p
+
+
+def test_auroc_by_hand():
+    assert c.auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]) == 0.75
+    assert c.auroc([0.5, 0.5], [0, 1]) == 0.5
+    assert c.auroc([0.9, 0.1], [0, 1]) == 0
+    assert np.isnan(c.auroc([0.9, 0.1], [1, 1]))
+
+
+def test_calibration_error_by_hand():
+    assert c.expected_calibration_error([0.1, 0.1, 0.9, 0.9], [0, 0, 1, 1], bins=2) == pytest.approx(0.1)
+    assert c.expected_calibration_error([0.5, 0.5], [0, 1], bins=1) == 0
+
+
+def test_it_finds_the_weights():
+    x, y, p = outcomes(40000)
+    found = c.fit(x, y)
+    assert found.weights == pytest.approx([2, -1, 0], abs=0.06)
+    assert found.bias == pytest.approx(0.5, abs=0.1)
+    assert c.expected_calibration_error(found.confidence(x), y) < 0.01
+    assert c.auroc(found.confidence(x), y) == pytest.approx(c.auroc(p, y), abs=1e-3)
+
+
+def test_the_gradient_vanishes():
+    x, y, _ = outcomes(500)
+    found = c.fit(x, y, ridge=2.0)
+    spread = x.std(0)
+    error = found.confidence(x) - y
+    assert error.sum() == pytest.approx(0, abs=1e-5)
+    assert ((x - x.mean(0)) / spread).T @ error + 2.0 * found.weights * spread == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, -1), (1, 1, 0), (0, 1, -1)])
+def test_signs_hold_and_are_optimal(signs):
+    x, y, _ = outcomes(800, seed=3)
+    found = c.fit(x, y, signs)
+    assert all(s * w >= 0 for s, w in zip(signs, found.weights, strict=True))
+    z = (x - x.mean(0)) / x.std(0)
+    gradient = z.T @ (found.confidence(x) - y) + found.weights * x.std(0)
+    for s, w, g in zip(signs, found.weights, gradient, strict=True):  # the conditions of Karush, Kuhn and Tucker
+        assert (abs(g) < 1e-4) if w != 0 or s == 0 else s * g > -1e-4
+
+
+def test_separable_rows_stay_finite():
+    x = np.linspace(-1, 1, 40)[:, None]
+    found = c.fit(x, (x[:, 0] > 0).astype(float))
+    assert np.isfinite(found.weights).all()
+    assert c.auroc(found.confidence(x), x[:, 0] > 0) == 1
+
+
+def test_order_and_scale_of_features_do_not_matter():
+    x, y, _ = outcomes(300)
+    a, b = c.fit(x, y), c.fit(x[:, ::-1] * 1000 + 5, y)
+    assert a.confidence(x) == pytest.approx(b.confidence(x[:, ::-1] * 1000 + 5), abs=1e-6)
+
+
+def test_misuse():
+    x, y, _ = outcomes(50)
+    with pytest.raises(InvalidInput, match="success"):
+        c.fit(x, np.ones(50))
+    with pytest.raises(InvalidInput, match="success"):
+        c.fit(x, y * 0.5)
+    with pytest.raises(InvalidInput, match="features"):
+        c.fit(x[:, 0], y)
+    with pytest.raises(InvalidInput, match="features"):
+        c.fit(np.where(x > 2, np.nan, x), y)
+    with pytest.raises(InvalidInput, match="signs"):
+        c.fit(x, y, (1, 2, 3))
+    with pytest.raises(InvalidInput, match="ridge"):
+        c.fit(x, y, ridge=0)
+    with pytest.raises(InvalidInput, match="coverage"):
+        c.features_of({"ridge_correlation": 1, "inliers": 2, "matches": 3, "overlap": 1, "inlier_rms_px": 1})
+
+
+def test_from_a_file(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(200):
+        good = i % 3 > 0
+        rows.append(
+            {
+                "ridge_correlation": rng.normal(0.5 if good else 0.1, 0.1),
+                "inliers": int(rng.integers(30, 60) if good else rng.integers(4, 12)),
+                "matches": 100,
+                "overlap": 0.8,
+                "inlier_rms_px": 1.5,
+                "coverage": rng.uniform(),
+                "success": good,
+            }
+        )
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows))
+    c.main([str(path)])
+    out = capsys.readouterr().out
+    assert "constexpr double kBias = " in out
+    assert "200 rows, 133 successes" in out
+    assert float(out.split("AUROC ")[1].split(",")[0]) > 0.99
