@@ -175,9 +175,10 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
   backend_.match_guided(context_, workspace_, fixed.descriptors, moving.descriptors, fixed.keypoints, moving.keypoints,
                         estimate.T_fixed_moving, options_.guided, matches);
   pairs = pair_up(matches, fixed.keypoints, moving.keypoints, workspace_);
+  Estimate upgraded;
   backend_.upgrade(context_, workspace_, pairs, estimate.T_fixed_moving, fixed.content, moving.content, options_.upgrade,
-                   &estimate, inlier);
-  return estimate;
+                   &upgraded, inlier);
+  return upgraded;
 }
 
 }  // namespace fastretina

@@ -1,5 +1,7 @@
 // The options of every room as plain Python objects: their defaults are those of the C++ structs, the only home they have.
 #include "array.h"
+#include <pybind11/native_enum.h>
+
 #include "pipeline.h"
 
 namespace fastretina::bindings {

@@ -5,10 +5,19 @@
 namespace py = pybind11;
 
 namespace fastretina::bindings {
+void bind_options(py::module_& m);
 void bind_transform(py::module_& m);
-#define ROOM(name) void bind_##name(py::module_& m);
-#include "rooms.inc"
-#undef ROOM
+void bind_image(py::module_& m);
+void bind_upsample(py::module_& m);
+void bind_nms(py::module_& m);
+void bind_detect(py::module_& m);
+void bind_describe(py::module_& m);
+void bind_match(py::module_& m);
+void bind_estimate(py::module_& m);
+void bind_refine(py::module_& m);
+void bind_warp(py::module_& m);
+void bind_quality(py::module_& m);
+void bind_pipeline(py::module_& m);
 }  // namespace fastretina::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -34,8 +43,17 @@ PYBIND11_MODULE(_core, m) {
   m.def("simd_level", [] { return simd_level_name(simd_level()); });
   m.def("limit_simd_level", [](int level) { limit_simd_level(static_cast<SimdLevel>(level)); }, py::arg("level"));
 
+  bind_options(m);
   bind_transform(m);
-#define ROOM(name) bind_##name(m);
-#include "rooms.inc"
-#undef ROOM
+  bind_image(m);
+  bind_upsample(m);
+  bind_nms(m);
+  bind_detect(m);
+  bind_describe(m);
+  bind_match(m);
+  bind_estimate(m);
+  bind_refine(m);
+  bind_warp(m);
+  bind_quality(m);
+  bind_pipeline(m);
 }

@@ -10,33 +10,38 @@ namespace fastretina::bindings {
 
 class PythonImage {
  public:
-  static constexpr const char* kAllowed =
-      "an (H, W) or (H, W, 3) RGB array of uint8, uint16 or float32 in [0, 1]; remedy: cast with .astype, scale float64 "
-      "and bool, drop an alpha channel";
+  enum class Channels { gray_or_rgb, up_to_four };
 
-  PythonImage(const py::object& value, const char* argument) {
-    require(py::isinstance<py::array>(value), argument, py::str(py::type::of(value)).cast<std::string>(), kAllowed);
+  PythonImage(const py::object& value, const char* argument, Channels channels = Channels::gray_or_rgb) {
+    const bool any = channels == Channels::up_to_four;
+    const char* allowed = any ? "a non-empty (H, W) or (H, W, C <= 4) array of uint8, uint16 or float32"
+                              : "an (H, W) or (H, W, 3) RGB array of uint8, uint16 or float32 in [0, 1]: cast with "
+                                ".astype, scale float64 and bool to float32 or uint8, drop an alpha channel";
+    require(py::isinstance<py::array>(value), argument, py::str(py::type::of(value)).cast<std::string>(), allowed);
     array_ = py::reinterpret_borrow<py::array>(value);
-    const bool color = array_.ndim() == 3 && array_.shape(2) == 3;
-    require(array_.ndim() == 2 || color, argument, shape_of(array_), kAllowed);
-    image_.type = pixel_type(argument);
-    require(array_.shape(0) < (1 << 30) && array_.shape(1) < (1 << 28), argument, shape_of(array_), "sides below 2^28 px");
+    const py::ssize_t count = array_.ndim() == 3 ? array_.shape(2) : 1;
+    const bool counted = array_.ndim() == 2 || (array_.ndim() == 3 && (count == 3 || (any && count >= 1 && count <= 4)));
+    require(counted && !(any && array_.size() == 0), argument, shape_of(array_), allowed);
+    constexpr py::ssize_t kLongest = 1 << 28;
+    require(array_.shape(0) < kLongest && array_.shape(1) < kLongest, argument, shape_of(array_), "sides below 2^28 px");
+    image_.type = pixel_type(argument, allowed);
     image_.height = static_cast<int>(array_.shape(0));
     image_.width = static_cast<int>(array_.shape(1));
-    image_.channels = color ? 3 : 1;
+    image_.channels = static_cast<int>(count);
     make_pixels_adjacent();
     image_.data = array_.data();
     image_.row_bytes = array_.strides(0);
   }
 
   const Image& image() const { return image_; }
+  const py::array& array() const { return array_; }
 
  private:
-  PixelType pixel_type(const char* argument) const {
+  PixelType pixel_type(const char* argument, const char* allowed) const {
     if (py::isinstance<py::array_t<std::uint8_t>>(array_)) return PixelType::u8;
     if (py::isinstance<py::array_t<std::uint16_t>>(array_)) return PixelType::u16;
     if (py::isinstance<py::array_t<float>>(array_)) return PixelType::f32;
-    throw InvalidArgument(argument, shape_of(array_), kAllowed);
+    throw InvalidArgument(argument, shape_of(array_), allowed);
   }
 
   void make_pixels_adjacent() {

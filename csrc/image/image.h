@@ -21,7 +21,7 @@
 namespace fastretina {
 
 struct ImageOptions {
-  int working_size = 640;  // longer side at network scale, px
+  int working_size = 480;  // longer side at network scale, px
   int multiple = 8;        // the network's: plane sizes are padded to it
   float dark_fraction = 0.05f;
   int erode_px = 3;

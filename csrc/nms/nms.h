@@ -13,8 +13,8 @@ namespace fastretina {
 
 struct NmsOptions {
   int radius = 4;  // px, 0 ... 255
-  int max_keypoints = 4000;
-  float threshold = 0.0f;  // of the class difference; 0: "vessel" is more likely than "background"
+  int max_keypoints = 1000;
+  float threshold = -6.0f;    // of the class difference (0: "vessel" as likely as "background"); low: the best max_keypoints decide
 };
 
 namespace cpu {
