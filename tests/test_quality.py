@@ -146,7 +146,8 @@ def test_torch_twin():
 
     transforms = [
         None, IDENTITY, Transform.from_matrix([[-1.1, 0.1, 600], [0.1, 1.2, 3]]),
-        Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-0.003, 0, 1]]), Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-3e-4, 0, 1]]),
+        Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-0.003, 0, 1]]),
+        Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-3e-4, 0, 1]]),
         Transform("quadratic", [[0, 1, 0, -1e-3, 0, 0], [0, 0, 1, 0, 0, 0]]),
         Transform("quadratic", [[0, 1, 0, -1e-4, 3e-5, 0], [0, 0, 1, 0, 0, 1e-5]]),
     ]  # fmt: skip

@@ -111,7 +111,7 @@ def ridge_correlation(fixed, moving, transform):
 
 
 def objective(fixed, moving, points, transform, scale):
-    """What a level of refine maximises, without the prior: the correlation at its points. fixed, moving: packed levels."""
+    """What a level of refine maximises, without the prior: the correlation at its points of two packed levels."""
     p = points[:: THIN[scale]].astype(float)
     at = transform(p)
     f = bilinear(unpack(fixed)[0], *((at + 0.5) / scale - 0.5).T)
