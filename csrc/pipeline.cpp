@@ -76,6 +76,10 @@ void to_input_points(const PointPairs& pairs, const Features& fixed, const Featu
 Session::Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend)
     : network_(std::move(network)), options_(options), backend_(backend), context_(threads), rungs_(ladder()) {
   options_.features.image.multiple = network_->multiple();
+  // What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
+  options_.upgrade.max_kind = options.model.choice == TransformChoice::automatic
+                                  ? std::min(options.upgrade.max_kind, TransformKind::homography)
+                                  : static_cast<TransformKind>(options.model.choice);
 }
 
 void Session::prepare(const Image& image, Prepared& out) {
@@ -148,14 +152,12 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
   measured.matches = *pairs.count;
   if (estimate.found) {
     const Stopwatch stopwatch(timings_.refine);
-    Refinement refinement;
-    backend_.refine(context_, workspace_, fixed.ridges, moving.ridges, estimate.T_fixed_moving, options_.refine, &refinement);
-    measured.T_fixed_moving = refinement.T_fixed_moving;
+    measured.T_fixed_moving = align(fixed, moving, estimate.T_fixed_moving);
     measured.inliers = estimate.inliers;
     measured.inlier_rms_px = estimate.rms_px;
     measured.coverage = estimate.coverage;
     measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
-                                                            refinement.T_fixed_moving, &measured.overlap_px);
+                                                            measured.T_fixed_moving, &measured.overlap_px);
   }
   const Stopwatch stopwatch(timings_.quality);
   out.quality = quality(measured, options_.quality);
@@ -179,6 +181,24 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
   backend_.upgrade(context_, workspace_, pairs, estimate.T_fixed_moving, fixed.content, moving.content, options_.upgrade,
                    &upgraded, inlier);
   return upgraded;
+}
+
+// On the vessels: as a homography, and as a quadratic where that explains clearly more of what the homography leaves.
+Transform Session::align(const Features& fixed, const Features& moving, const Transform& start) {
+  const TransformKind asked = static_cast<TransformKind>(options_.model.choice);
+  const bool automatic = options_.model.choice == TransformChoice::automatic;
+  const auto refine = [&](const Transform& from, TransformKind kind) {
+    RefineOptions options = options_.refine;
+    options.kind = kind;
+    Refinement refinement;
+    backend_.refine(context_, workspace_, fixed.ridges, moving.ridges, from, options, &refinement);
+    return refinement;
+  };
+  const Refinement first = refine(start, automatic ? TransformKind::homography : asked);
+  if (!automatic) return first.T_fixed_moving;
+  const Refinement bent = refine(first.T_fixed_moving, TransformKind::quadratic);
+  const bool clearly_more = 1 - bent.score_after < (1 - options_.model.quadratic_gain) * (1 - first.score_after);
+  return clearly_more ? bent.T_fixed_moving : first.T_fixed_moving;
 }
 
 }  // namespace fastretina

@@ -27,8 +27,14 @@ struct LadderOptions {
   int max_rungs = 64;              // 1: the first attempt only
 };
 
+struct ModelOptions {
+  TransformChoice choice = TransformChoice::automatic;
+  // automatic: a quadratic must remove this share of the ridge disagreement (1 - correlation) that the homography leaves.
+  double quadratic_gain = 0.2;
+};
+
 struct Options {
-  TransformChoice transform = TransformChoice::automatic;
+  ModelOptions model;
   FeatureOptions features;
   MatchOptions match;
   GuidedMatchOptions guided;
@@ -85,6 +91,7 @@ class Session {
   const Features& in_pose(Prepared& image, const Pose& pose);
   const Registration& climb(Prepared& fixed, Prepared& moving);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
+  Transform align(const Features& fixed, const Features& moving, const Transform& start);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);
 
   std::shared_ptr<Network> network_;

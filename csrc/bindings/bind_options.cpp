@@ -20,7 +20,8 @@ void bind_front(py::module_& m) {
       FIELD(ImageOptions, erode_px) FIELD(ImageOptions, clip);
   options<NmsOptions>(m, "NmsOptions")
       FIELD(NmsOptions, radius) FIELD(NmsOptions, max_keypoints) FIELD(NmsOptions, threshold);
-  options<RidgeOptions>(m, "RidgeOptions") FIELD(RidgeOptions, sigma_px) FIELD(RidgeOptions, max_points);
+  options<RidgeOptions>(m, "RidgeOptions") FIELD(RidgeOptions, sigma_px) FIELD(RidgeOptions, saturation)
+      FIELD(RidgeOptions, rim_px) FIELD(RidgeOptions, max_points);
   options<FeatureOptions>(m, "FeatureOptions")
       FIELD(FeatureOptions, image) FIELD(FeatureOptions, detect) FIELD(FeatureOptions, ridges);
 }
@@ -37,7 +38,9 @@ void bind_pair(py::module_& m) {
   options<UpgradeOptions>(m, "UpgradeOptions")
       FIELD(UpgradeOptions, max_kind) FIELD(UpgradeOptions, threshold_px) FIELD(UpgradeOptions, min_gain);
   options<RefineOptions>(m, "RefineOptions")
-      FIELD(RefineOptions, max_iterations) FIELD(RefineOptions, epsilon_px) FIELD(RefineOptions, max_shift_px);
+      FIELD(RefineOptions, kind) FIELD(RefineOptions, max_iterations) FIELD(RefineOptions, epsilon_px)
+      FIELD(RefineOptions, max_shift_px) FIELD(RefineOptions, max_frame_shift_px) FIELD(RefineOptions, bend_px)
+      FIELD(RefineOptions, samples_per_point) FIELD(RefineOptions, min_points);
   options<QualityOptions>(m, "QualityOptions")
       FIELD(QualityOptions, min_contrast) FIELD(QualityOptions, min_keypoints) FIELD(QualityOptions, min_inliers)
       FIELD(QualityOptions, min_scale) FIELD(QualityOptions, max_scale) FIELD(QualityOptions, max_anisotropy)
@@ -61,8 +64,9 @@ void bind_options(py::module_& m) {
       .value("quadratic", TransformChoice::quadratic).finalize();
   bind_front(m);
   bind_pair(m);
+  options<ModelOptions>(m, "ModelOptions") FIELD(ModelOptions, choice) FIELD(ModelOptions, quadratic_gain);
   options<Options>(m, "Options")
-      FIELD(Options, transform) FIELD(Options, features) FIELD(Options, match) FIELD(Options, guided)
+      FIELD(Options, model) FIELD(Options, features) FIELD(Options, match) FIELD(Options, guided)
       FIELD(Options, estimate) FIELD(Options, upgrade) FIELD(Options, refine) FIELD(Options, quality)
       FIELD(Options, ladder);
 }

@@ -138,7 +138,7 @@ def native_options(config: Config) -> _core.Options:
     from fastretina import _core
 
     options = _core.Options()
-    options.transform = getattr(_core.TransformChoice, config.transform)
+    options.model.choice = getattr(_core.TransformChoice, config.transform)
     options.estimate.seed = config.seed
     if config.working_size is not None:
         options.features.image.working_size = config.working_size
