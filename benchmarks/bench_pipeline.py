@@ -1,4 +1,4 @@
-"""A pair end to end: ours at each precision beside the same pipeline of torch, kornia and OpenCV, and beside classical SIFT.
+"""A pair end to end: ours at each precision beside the same pipeline of torch, kornia and OpenCV, and beside SIFT.
 
     python benchmarks/bench_pipeline.py [--fixed A.png --moving B.png] [--repeat 9] [--json FILE]
 
@@ -12,18 +12,17 @@ import json
 from pathlib import Path
 
 import cv2
+import fastretina
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from harness import measure, table
-from kornia.feature import match_mnn
-from kornia.geometry.subpix import nms2d
-
-import fastretina
 from fastretina import _core
 from fastretina.registrar import native_options
 from fastretina.synth import synthetic_pair
 from fastretina.training.normalise import field_of_view, normalise, plane_of, resize_longer
+from harness import measure, table
+from kornia.feature import match_mnn
+from kornia.geometry.subpix import nms2d
 
 KEYPOINTS, RADIUS_PX, SIZE_PX = 4000, 4, 768
 
@@ -77,7 +76,7 @@ def full_setting(precision: str):
     options.features.detect.max_keypoints = KEYPOINTS
     options.features.detect.threshold = -1e9  # all 4000, as the peers take them
     options.ladder.max_rungs = 1
-    options.match.precision = {"f32": _core.Precision.f32, "bf16": _core.Precision.bf16, "int8": _core.Precision.int8}[precision]
+    options.match.precision = getattr(_core.Precision, precision)
     pipeline = _core.Pipeline(registrar.engine, options, 1)
     return lambda a, b: pipeline.register(pipeline.prepare(a), pipeline.prepare(b))
 
@@ -111,7 +110,8 @@ def main() -> None:
     candidates["fastretina, default setting"] = lambda: default.register(fixed, moving)
     rows = measure(candidates, repeat=args.repeat)
     print(table(rows))
-    print(f"SIFT key points: {sift.counts}; ours (default): {[len(default.prepare(i).payload.keypoints) for i in (fixed, moving)]}")
+    counts = [len(default.prepare(image).payload.keypoints) for image in (fixed, moving)]
+    print(f"SIFT key points: {sift.counts}; ours (default): {counts}")
     result = default.register(fixed, moving)
     print(f"default setting: {result}, {dict(result.timings_ms)}")
     if args.json:

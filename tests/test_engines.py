@@ -6,7 +6,6 @@ import shutil
 
 import numpy as np
 import pytest
-
 from fastretina import EngineError, InvalidInput, engines
 
 # Rounding of a network of ~20 layers whose sums have a few hundred terms: f32 differs by accumulation order only.
@@ -77,7 +76,7 @@ def test_altered_or_missing_weights_are_refused(manifest, tmp_path):
     altered = engines.load_manifest(tmp_path / f"{manifest.name}.toml")
     path = altered.weights("f32")
     path.write_bytes(path.read_bytes()[:-1] + b"\0\0")
-    with pytest.raises(EngineError, match="is not the file its manifest names"):
+    with pytest.raises(EngineError, match="is not the file of its manifest"):
         altered.weights("f32")
     path.unlink()
     with pytest.raises(EngineError, match="is missing"):

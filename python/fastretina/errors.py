@@ -5,7 +5,7 @@ class FastretinaError(Exception):
     """Anything this package raises on purpose."""
 
 
-class InvalidInput(FastretinaError, ValueError):
+class InvalidInput(FastretinaError, ValueError):  # noqa: N818  the name says it
     """Misuse: a wrong shape, dtype, value, option or file. The message names the argument and the remedy."""
 
 

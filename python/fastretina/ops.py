@@ -47,10 +47,10 @@ class NetworkImage(NamedTuple):
 
 
 def image(image: np.ndarray, *, threads: int = 1, **options: Any) -> NetworkImage:
-    """(H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1] -> one locally normalised plane and its field of view.
+    """(H, W) or (H, W, 3) RGB, uint8, uint16 or float32 in [0, 1] -> a locally normalised plane and its field of view.
 
     The longer side becomes ``working_size``; the plane is padded with zeros at the right and at the bottom to
-    ``multiple``. Of RGB the green channel is taken, the luma where green shows nothing. uint16 is divided by the smallest
+    ``multiple``. Of RGB the green channel is taken, the luma where green shows nothing. uint16 is divided by the least
     of 1023, 4095, 16383 and 65535 that holds its maximum. Other options: ``dark_fraction``, ``erode_px``, ``clip``; see
     csrc/image/image.h for what they mean. Defaults: ``_core.IMAGE_DEFAULTS``. Strided arrays are fine.
 
@@ -90,15 +90,17 @@ def network(
 ) -> NetworkOutput:
     """(H, W) float32 plane of ``image``, sides multiples of 8 -> class maps and dense descriptors.
 
-    RetinaCraquelureNet (Sindel, Maier & Christlein 2022), see fastretina/networks/retina_craquelure.py. The engine is kept
-    for the next call with the same keywords. Raises InvalidInput for a wrong plane or name, EngineError where the engine
-    is missing or cannot run here.
+    RetinaCraquelureNet (Sindel, Maier & Christlein 2022), see fastretina/networks/retina_craquelure.py. The engine is
+    kept for the next call with the same keywords. Raises InvalidInput for a wrong plane or name, EngineError where the
+    engine is missing or cannot run here.
     """
     runner = _engine(weights, engine, precision, device, threads)
     if not (isinstance(plane, np.ndarray) and plane.dtype == np.float32 and plane.ndim == 2 and plane.size > 0):
         raise InvalidInput(f"plane: expected a (H, W) float32 array, got {getattr(plane, 'dtype', type(plane))}")
     if plane.shape[0] % runner.multiple or plane.shape[1] % runner.multiple:
-        raise InvalidInput(f"plane: sides must be multiples of {runner.multiple}, got {plane.shape}; remedy: ops.image pads")
+        raise InvalidInput(
+            f"plane: sides must be multiples of {runner.multiple}, got {plane.shape}; remedy: ops.image pads"
+        )
     maps, descriptors = runner.run(np.ascontiguousarray(plane))
     return NetworkOutput(maps.copy(), descriptors.copy())
 
@@ -150,9 +152,9 @@ def detect(difference: np.ndarray, mask: np.ndarray | None = None, *, threads: i
 def describe(map: np.ndarray, xy: np.ndarray, *, threads: int = 1) -> np.ndarray:
     """Dense descriptors (D, h, w) float32 and points (N, 2) float32 -> (N, D) float32 rows of length 1.
 
-    Points are pixels of the (4h, 4w) image: cell i is centred on pixel 4i + 1.5; bilinear, clamped to the outermost cell
-    centres. ``map`` may have any strides: pass an (h, w, D) map as ``map.transpose(2, 0, 1)``, it is not copied. A row of
-    length below 1e-12 comes back as zeros.
+    Points are pixels of the (4h, 4w) image: cell i is centred on pixel 4i + 1.5; bilinear, clamped to the outermost
+    cell centres. ``map`` may have any strides: pass an (h, w, D) map as ``map.transpose(2, 0, 1)``, it is not copied. A
+    row of length below 1e-12 comes back as zeros.
 
     Raises InvalidInput for a wrong dtype or shape, an empty map, NaN or infinity among the points.
     """
@@ -175,7 +177,7 @@ def warp(
 
     ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` (no composite). Every pixel is mapped
     back, exactly for matrices and by Newton's method for quadratics; it is valid where it lands within
-    [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's fold, that shows the moving frame's centre.
+    [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's fold, that shows the moving centre.
     ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps outside repeat the border pixel. Integers
     are clamped to their range and rounded half up. Frames of any size (no 32767-px limit); nothing but the result is
     allocated.
@@ -268,7 +270,7 @@ def match_guided(
 ) -> Matches:
     """As ``match`` in f32, but only pairs compete whose points agree with ``transform`` (MOVING -> FIXED).
 
-    ``fixed_points`` (N, 2) and ``moving_points`` (M, 2) float32, pixels. A pair competes if ``transform`` (no composite)
+    ``fixed_points`` (N, 2) and ``moving_points`` (M, 2) float32, px. A pair competes if ``transform`` (no composite)
     maps its moving point to within ``radius_px`` of its fixed point; matches are mutual among those pairs. Matches
     below ``min_similarity`` are dropped. Defaults: ``_core.GUIDED_MATCH_DEFAULTS``.
 
@@ -277,9 +279,7 @@ def match_guided(
     """
     kind, params = _kind_and_params(transform)
     return Matches(
-        *_core.match_guided(
-            _session(threads), fixed, moving, fixed_points, moving_points, kind, params, **options
-        )
+        *_core.match_guided(_session(threads), fixed, moving, fixed_points, moving_points, kind, params, **options)
     )
 
 
@@ -384,9 +384,9 @@ class Ridges(NamedTuple):
 
 
 def ridges(plane: np.ndarray, mask: np.ndarray | None = None, *, threads: int = 1, **options: Any) -> Ridges:
-    """The ridge map of a locally normalised ``plane`` (h, w) float32 (0 outside ``mask`` (h, w) uint8, None: everywhere).
+    """Ridge map of a locally normalised ``plane`` (h, w) float32; 0 outside ``mask`` (h, w) uint8, None: everywhere.
 
-    Options (defaults are the core's): ``sigma_px`` of the Hessian, 0.5 ... 10; ``saturation``: strength becomes one half
+    Options (defaults are the core's): ``sigma_px`` of the Hessian, 0.5 ... 10; ``saturation``: strength becomes a half
     at saturation x its mean; ``rim_px``: no ridges nearer to the edge of the mask; ``max_points``.
     Raises InvalidInput for another dtype or shape, NaN, or an option out of range.
     Source: Lindeberg 1998, Edge detection and ridge detection with automatic scale selection.
@@ -427,14 +427,10 @@ def refine(
     )
     (number, params), *rest = raw
     name = _KINDS[number]
-    return Refinement(
-        Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3)), *rest
-    )
+    return Refinement(Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3)), *rest)
 
 
-def ridge_correlation(
-    fixed: Ridges, moving: Ridges, transform: Transform, *, threads: int = 1
-) -> tuple[float, int]:
+def ridge_correlation(fixed: Ridges, moving: Ridges, transform: Transform, *, threads: int = 1) -> tuple[float, int]:
     """(correlation in [-1, 1] of the ridges over the overlap under ``transform``, moving pixels in the overlap).
 
     Strength and direction both count, on every second pixel. 0 where there is no overlap or no structure.
@@ -448,13 +444,13 @@ def quality(
     """Status, confidence and plausibility of a candidate; sizes are (width, height) at network scale.
 
     ``measured``, all required: ``contrast_fixed``, ``contrast_moving``, ``keypoints_fixed``, ``keypoints_moving``,
-    ``matches``, ``inliers``, ``inlier_rms_px``, ``coverage``, ``ridge_correlation``, ``overlap_px``. Options (defaults are
-    the core's): ``min_contrast``, ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``, ``max_anisotropy``,
-    ``min_overlap``, ``min_confidence``.
+    ``matches``, ``inliers``, ``inlier_rms_px``, ``coverage``, ``ridge_correlation``, ``overlap_px``. Options (defaults
+    are the core's): ``min_contrast``, ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``,
+    ``max_anisotropy``, ``min_overlap``, ``min_confidence``.
 
-    Returns ``status`` ("ok", "no_content", "too_few_matches", "implausible" or "low_agreement"; the first that holds, see
-    csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``, ``pole``
-    and ``fold``.
+    Returns ``status`` ("ok", "no_content", "too_few_matches", "implausible" or "low_agreement"; the first that holds,
+    see csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``,
+    ``pole`` and ``fold``.
     """
     raw = None if transform is None else _kind_and_params(transform)
     return _core.quality(raw, fixed_size, moving_size, **measured)

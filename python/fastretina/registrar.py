@@ -50,7 +50,8 @@ class Registrar:
     def prepare(self, image: Image) -> Prepared:
         """The features of ``image``, for use as FIXED in many registrations: each then costs one network pass.
 
-        ``image``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px. Raises InvalidInput.
+        ``image``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px.
+        Raises InvalidInput.
         """
         return self._prepare(image, "image")
 

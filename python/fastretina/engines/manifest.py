@@ -57,7 +57,7 @@ class Manifest:
         if not path.is_file():
             raise EngineError(f"weights: {path} is missing; remedy: reinstall the package")
         if hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            raise EngineError(f"weights: {path} is not the file its manifest names (SHA-256 differs); remedy: reinstall")
+            raise EngineError(f"weights: {path} is not the file of its manifest (SHA-256 differs); remedy: reinstall")
         return path
 
     def torch_network(self) -> nn.Module:
@@ -77,7 +77,8 @@ def load_manifest(weights: str | Path) -> Manifest:
     name = "retina" if str(weights) == "default" else str(weights)
     path = shipped.get(name) or Path(weights)
     if path.suffix != ".toml" or not path.is_file():
-        raise InvalidInput(f"weights: got {str(weights)!r}; allowed: default, {', '.join(shipped)} or a manifest's path (.toml)")
+        names = ", ".join(["default", *shipped])
+        raise InvalidInput(f"weights: got {str(weights)!r}; allowed: {names} or a manifest's path (.toml)")
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(path.parent, data)
