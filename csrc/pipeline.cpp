@@ -85,7 +85,8 @@ Session::Session(std::shared_ptr<Network> network, const Options& options, int t
 void Session::prepare(const Image& image, Prepared& out) {
   if (out.poses_.empty()) out.poses_.push_back(std::make_unique<Features>());
   out.used_ = 1;
-  out.poses_.front()->extract(image, *network_, options_.features, backend_, context_, workspace_, timings_);
+  out.timings = {};
+  out.poses_.front()->extract(image, *network_, options_.features, backend_, context_, workspace_, out.timings);
 }
 
 const Features& Session::in_pose(Prepared& image, const Pose& pose) {
@@ -99,18 +100,13 @@ const Features& Session::in_pose(Prepared& image, const Pose& pose) {
 }
 
 const Registration& Session::register_pair(Prepared& fixed, const Image& moving) {
-  timings_ = {};
   prepare(moving, moving_);
-  return climb(fixed, moving_);
-}
-
-const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
-  timings_ = {};
-  return climb(fixed, moving);
+  return register_pair(fixed, moving_);
 }
 
 // The ladder: attempts in order until one is strong; the best one is the answer.
-const Registration& Session::climb(Prepared& fixed, Prepared& moving) {
+const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
+  timings_ = {};
   result_.attempts = 0;
   for (const Rung& rung : rungs_) {
     if (result_.attempts == options_.ladder.max_rungs) break;

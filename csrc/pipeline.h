@@ -50,6 +50,7 @@ struct Options {
 class Prepared {
  public:
   const Features& first() const { return *poses_.front(); }
+  Timings timings;  // of prepare()
 
  private:
   friend class Session;
@@ -72,7 +73,7 @@ struct Candidate {
 struct Registration {
   Candidate best;    // by confidence; meaningful as a transform only where best.found
   int attempts = 0;  // rungs climbed
-  Timings timings;
+  Timings timings;   // of this registration; those of prepare() are with the images
 };
 
 class Session {
@@ -89,7 +90,6 @@ class Session {
 
  private:
   const Features& in_pose(Prepared& image, const Pose& pose);
-  const Registration& climb(Prepared& fixed, Prepared& moving);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);

@@ -138,6 +138,7 @@ py::array_t<float> heatmap_of(const Features& f) {
 void bind_pipeline(py::module_& m) {
   py::class_<Prepared>(m, "Prepared", "The features of one image; belongs to the pipeline that made it.")
       .def_property_readonly("keypoints", [](const Prepared& p) { return keypoints_of(p.first()); })
+      .def_property_readonly("timings_ms", [](const Prepared& p) { return timings_dict(p.timings); })
       .def_property_readonly("heatmap", [](const Prepared& p) { return heatmap_of(p.first()); })
       .def_property_readonly("size", [](const Prepared& p) { return py::make_tuple(p.first().input.width, p.first().input.height); });
 
