@@ -21,6 +21,7 @@ from harness import measure, table
 from torch.nn import functional
 
 RADIUS, TOP = 4, 4000
+OPTIONS = {"radius": RADIUS, "max_keypoints": TOP, "threshold": 0.0}  # as the peers below have them
 
 
 def network_like(side: int, seed: int = 0) -> np.ndarray:
@@ -76,12 +77,12 @@ def cases(difference: np.ndarray) -> dict[str, dict[str, Callable]]:
             "torch": lambda: functional.interpolate(source, scale_factor=4, mode="bicubic"),
         },
         "nms": {
-            "fastretina": lambda: ops.nms(confidence).xy,
+            "fastretina": lambda: ops.nms(confidence, **OPTIONS).xy,
             "opencv": lambda: opencv_nms(confidence),
             "torch": lambda: torch_nms(tensor),
         },
         "detect": {
-            "fastretina": lambda: ops.detect(difference).xy,
+            "fastretina": lambda: ops.detect(difference, **OPTIONS).xy,
             "opencv": lambda: opencv(difference),
             "torch": lambda: torch_chain(difference),
         },

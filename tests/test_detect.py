@@ -42,7 +42,8 @@ def test_equals_reference(shape, radius, simd_level):
     mask = (np.random.default_rng(2).random((4 * shape[0], 4 * shape[1])) > 0.3).astype(np.uint8)
     for difference in (noise(shape), tied(shape)):
         for m in (None, mask):
-            same(ops.detect(difference, m, radius=radius), reference(difference, m, radius=radius))
+            options = {"radius": radius, "max_keypoints": 4000, "threshold": 0.0}
+            same(ops.detect(difference, m, **options), reference(difference, m, **options))
 
 
 @pytest.mark.parametrize("shape", [(33, 50), (64, 32), (97, 19), (131, 70)])
@@ -61,9 +62,10 @@ def test_equals_torch_twin():
     from fastretina.torch_path.detect import detect as twin
 
     mask = (np.random.default_rng(2).random((160, 200)) > 0.3).astype(np.uint8)
+    options = {"radius": 4, "max_keypoints": 100, "threshold": 0.0}
     for difference in (noise((40, 50)), tied((40, 50))):
-        xy, score = twin(torch.from_numpy(difference), torch.from_numpy(mask), max_keypoints=100)
-        same(ops.detect(difference, mask, max_keypoints=100), (xy.numpy(), score.numpy()))
+        xy, score = twin(torch.from_numpy(difference), torch.from_numpy(mask), **options)
+        same(ops.detect(difference, mask, **options), (xy.numpy(), score.numpy()))
 
 
 def test_flips_move_the_key_points():
@@ -86,7 +88,8 @@ def test_translation_moves_the_key_points():
     difference = np.full((60, 70), -1, np.float32)
     difference[10:30, 10:30] = noise((20, 20))
     moved = np.roll(difference, (23, 31), axis=(0, 1))
-    np.testing.assert_array_equal(ops.detect(moved).xy, ops.detect(difference).xy + np.array([4 * 31, 4 * 23]))
+    still = ops.detect(difference, threshold=0).xy
+    np.testing.assert_array_equal(ops.detect(moved, threshold=0).xy, still + np.array([4 * 31, 4 * 23]))
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])

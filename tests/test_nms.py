@@ -8,6 +8,7 @@ from fastretina import InvalidInput, _core, ops
 from reference.nms import nms as reference
 
 SHAPES = [(1, 1), (1, 5), (2, 3), (3, 2), (5, 4), (5, 5), (13, 40), (31, 70)]
+ALL_POSITIVE = {"max_keypoints": 4000, "threshold": 0.0}
 
 
 def noise(shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -54,16 +55,16 @@ def test_equals_reference(shape, radius, simd_level):
     mask = (np.random.default_rng(2).random(shape) > 0.3).astype(np.uint8) * 255
     for confidence in (noise(shape), tied(shape)):
         for m in (None, mask):
-            same(ops.nms(confidence, m, radius=radius), reference(confidence, m, radius=radius))
-        same(
-            ops.nms(confidence, radius=radius, max_keypoints=7, threshold=-0.5),
-            reference(confidence, radius=radius, max_keypoints=7, threshold=-0.5),
-        )
+            options = {"radius": radius, **ALL_POSITIVE}
+            same(ops.nms(confidence, m, **options), reference(confidence, m, **options))
+        options = {"radius": radius, "max_keypoints": 7, "threshold": -0.5}
+        same(ops.nms(confidence, **options), reference(confidence, **options))
 
 
 def test_everything_counts_below_any_threshold():
     confidence = noise((6, 21))
-    same(ops.nms(confidence, radius=0, threshold=-np.inf), reference(confidence, radius=0, threshold=-np.inf))
+    options = {"radius": 0, "max_keypoints": 4000, "threshold": -np.inf}
+    same(ops.nms(confidence, **options), reference(confidence, **options))
 
 
 @pytest.mark.parametrize("uneven", ["one bucket", "negative zero"])
@@ -86,9 +87,10 @@ def test_equals_torch_twin(radius):
     from fastretina.torch_path.nms import nms as twin
 
     mask = (np.random.default_rng(2).random((70, 90)) > 0.3).astype(np.uint8)
+    options = {"radius": radius, "max_keypoints": 300, "threshold": 0.0}
     for confidence in (noise((70, 90)), tied((70, 90))):
-        xy, score = twin(torch.from_numpy(confidence), torch.from_numpy(mask), radius=radius, max_keypoints=300)
-        same(ops.nms(confidence, mask, radius=radius, max_keypoints=300), (xy.numpy(), score.numpy()))
+        xy, score = twin(torch.from_numpy(confidence), torch.from_numpy(mask), **options)
+        same(ops.nms(confidence, mask, **options), (xy.numpy(), score.numpy()))
 
 
 def test_flips_and_turns_move_the_key_points():
@@ -122,7 +124,7 @@ def test_same_bits_for_any_number_of_threads(threads, simd_level):
 
 
 def test_nothing_above_the_threshold():
-    found = ops.nms(np.zeros((5, 5), np.float32))
+    found = ops.nms(np.zeros((5, 5), np.float32), threshold=0)
     assert found.xy.shape == (0, 2)
     assert found.score.shape == (0,)
 

@@ -7,7 +7,7 @@ def better(score_a, index_a, score_b, index_b) -> bool:
     return score_a > score_b or (score_a == score_b and index_a < index_b)
 
 
-def nms(confidence, mask=None, *, radius=4, max_keypoints=4000, threshold=0.0):
+def nms(confidence, mask=None, *, radius=4, max_keypoints, threshold):
     height, width = confidence.shape
     found = []
     for y in range(height):

@@ -10,9 +10,9 @@ def nms(
     confidence: torch.Tensor,
     mask: torch.Tensor | None = None,
     *,
-    radius: int = 4,
-    max_keypoints: int = 4000,
-    threshold: float = 0.0,
+    radius: int,
+    max_keypoints: int,
+    threshold: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(H, W) float32 -> xy (n, 2) and score (n,), best first. ``mask``: (H, W), 0 = no key point here."""
     highest = functional.max_pool2d(confidence[None, None], 2 * radius + 1, stride=1, padding=radius)[0, 0]
