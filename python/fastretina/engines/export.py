@@ -50,9 +50,9 @@ def fold_batch_norm(network: nn.Module) -> nn.Module:
     for module in folded.modules():
         if isinstance(module, nn.Sequential):
             for i in range(len(module) - 1):
-                if isinstance(module[i], nn.Conv2d) and isinstance(module[i + 1], nn.BatchNorm2d):
-                    module[i] = fuse_conv_bn_eval(module[i], module[i + 1])
-                    module[i + 1] = nn.Identity()
+                first, second = module[i], module[i + 1]
+                if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                    module[i], module[i + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
     return folded
 
 
@@ -61,7 +61,7 @@ def export_onnx(network: nn.Module, path: Path) -> Exported:
     import onnx
     import torch
 
-    folded = fold_batch_norm(network).to(memory_format=torch.contiguous_format)
+    folded = fold_batch_norm(network).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     temporary = path.with_suffix(".partial")
     axes = {INPUT: {2: "height", 3: "width"}, **{o: {2: "rows", 3: "columns"} for o in OUTPUTS}}
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def quantise(f32: Path, path: Path, planes: Iterable[NDArray[np.float32]]) -> Ex
     if not rows:
         raise InvalidInput("planes: no calibration plane; give the normalised planes of training images")
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime carries no types
         def __init__(self) -> None:
             self.left = iter(rows)
 

@@ -50,7 +50,7 @@ class OpenVINOEngine:
         return precision
 
     def run(self, plane: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """``(H, W)`` float32 -> class maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``, valid until the next."""
+        """``(H, W)`` float32 -> maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``: valid until the next run."""
         request = self._request(plane.shape[0], plane.shape[1])
         request.infer([plane[None, None]], share_inputs=True)
         return request.get_output_tensor(0).data[0], request.get_output_tensor(1).data[0]

@@ -18,6 +18,7 @@ centres, so that a mirrored image gives the mirrored maps; a 3x3 stride-2 convol
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
@@ -45,14 +46,15 @@ class NetworkSize:
     quarter_dilations: tuple[int, ...] = (1, 1)
     eighth_dilations: tuple[int, ...] = (1, 2, 1)
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         """Plain values for a checkpoint."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: dict) -> NetworkSize:
+    def from_dict(cls, values: dict[str, Any]) -> NetworkSize:
         """The inverse of :meth:`as_dict` (lists become tuples)."""
-        return cls(**{k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()})
+        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
+        return cls(**tuples)
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -105,7 +107,7 @@ class RetinaCraquelureNet(nn.Module):
         self.describe = nn.Sequential(_conv(size.fused, size.eighth, 3), nn.ReLU(), nn.Conv2d(size.eighth, size.dim, 1))
 
     def forward(self, plane: Tensor) -> tuple[Tensor, Tensor]:
-        if not torch.jit.is_tracing():
+        if not torch.jit.is_tracing():  # type: ignore[attr-defined]  # torch.jit names no exports
             self.check_input(plane)
         quarter = self.level4(self.level2(plane))
         eighth = self.top(self.level8(quarter))

@@ -130,8 +130,8 @@ def _sensor(plane: NDArray[Any], rng: np.random.Generator, sigma: float, noise: 
     import cv2
 
     blurred = np.asarray(cv2.GaussianBlur(plane.astype(np.float32), (0, 0), sigma), dtype=np.float64)
-    grain = rng.standard_normal(blurred.shape, dtype=np.float32)
-    grain = np.asarray(cv2.GaussianBlur(grain, (0, 0), 0.6)) * 1.6
+    white = rng.standard_normal(blurred.shape, dtype=np.float32)
+    grain = np.asarray(cv2.GaussianBlur(white, (0, 0), 0.6)) * 1.6
     return blurred + noise * grain * np.sqrt(0.3 + np.clip(blurred, 0, 1))
 
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -106,7 +106,7 @@ def _gain(model: Model, pairs: Tensor, weight: Tensor, squared: Tensor) -> Tenso
 
 
 class Search:
-    def __init__(self, problem: Problem, options: dict) -> None:
+    def __init__(self, problem: Problem, options: dict[str, Any]) -> None:
         self.problem, self.o = problem, options
         self.kind = options["kind"]
         self.squared = options["threshold_px"] ** 2
@@ -149,13 +149,14 @@ class Search:
                 hand = (chosen & 1) == 1 if two_hands else torch.zeros_like(chosen, dtype=torch.bool)
                 (p, sound), form = fit.similarities(s[0], s[1], hand, self.rules), "affine"
             else:
-                (p, sound), form = fit.affines(*s, self.rules), "affine"
+                (p, sound), form = fit.affines(s[0], s[1], s[2], self.rules), "affine"
             out.append((form, chosen[sound], p[sound]))
         return out
 
     def scan(self, begin: int, end: int, pool: int, preview_hits: int) -> list[tuple[int, int]]:
         """The best proposals of one chunk: (gain, index)."""
-        problem, found = self.problem, []
+        problem = self.problem
+        found: list[tuple[int, int]] = []
         for form, index, p in self.propose(torch.arange(begin, end), pool):
             if problem.count > 2 * PREVIEW_PAIRS:
                 at = begin // CHUNK % (problem.count // PREVIEW_PAIRS) * PREVIEW_PAIRS
@@ -269,13 +270,14 @@ class Search:
                 support, improved = self.hits(best, problem.count), True
             drawn += now
             rounds.append((pool, now))
-            if improved:
-                missed = sum(draws * self.log_miss(best, p) for p, draws in rounds)
-            elif best is not None:
-                missed += now * self.log_miss(best, pool)
-            last = self.log_miss(best, pool) if best is not None else 0.0
-            if best is not None and missed <= enough:
-                break
+            if best is not None:
+                known = best
+                last = self.log_miss(known, pool)
+                missed += now * last
+                if improved:
+                    missed = sum(draws * self.log_miss(known, p) for p, draws in rounds)
+                if missed <= enough:
+                    break
             if drawn >= 2 * FIRST_ROUND:
                 size = min(2 * size, LAST_ROUND)
         return best, drawn
@@ -307,15 +309,14 @@ def report(problem: Problem, kind: str, model: Model, threshold_px: float, itera
     r = (u - problem.fixed[:, 0]) ** 2 + (v - problem.fixed[:, 1]) ** 2
     inlier = r <= squared
     inliers = int(inlier.sum())
-    if inliers < MINIMAL_PAIRS[kind]:
-        kind = None
     low, high = problem.fixed.min(0).values, problem.fixed.max(0).values
     step = torch.where(high > low, 8 / (high - low), 0.0)
     cell = ((problem.fixed - low) * step).long().clamp(max=7)
     cell = cell[:, 1] * 8 + cell[:, 0]
     rms = math.sqrt(float(r[inlier].sum()) / inliers) if inliers else 0.0
     coverage = len(cell[inlier].unique()) / len(cell.unique())
-    return Estimate(kind, params, inlier, iterations, float(r.clamp(max=squared).sum()), rms, coverage)
+    found = kind if inliers >= MINIMAL_PAIRS[kind] else None
+    return Estimate(found, params, inlier, iterations, float(r.clamp(max=squared).sum()), rms, coverage)
 
 
 def nothing(count: int, iterations: int) -> Estimate:
@@ -349,6 +350,6 @@ def estimate(
         return nothing(len(fixed_xy), iterations)
     hand = search.mirrored(model)
     polished, data, _ = polish(problem, kind, hand, search.ridge, WIDE * WIDE * search.squared, 5, model)
-    if search.plausible(polished, data):
+    if data is not None and search.plausible(polished, data):
         model = polished
     return report(problem, kind, model, threshold_px, iterations)

@@ -180,10 +180,10 @@ def homographies(s: list[Tensor], rules: SampleRules) -> tuple[Tensor, Tensor]:
             weight * (k[:, 0] - j[:, 0]),
             weight * (j[:, 0] * k[:, 1] - k[:, 0] * j[:, 1]),
         )
-        for c in range(3):
-            h[c] = h[c] + s[i][:, 2] * line[c]
-            h[3 + c] = h[3 + c] + s[i][:, 3] * line[c]
-            h[6 + c] = h[6 + c] + line[c]
+        for column in range(3):
+            h[column] = h[column] + s[i][:, 2] * line[column]
+            h[3 + column] = h[3 + column] + s[i][:, 3] * line[column]
+            h[6 + column] = h[6 + column] + line[column]
     sound &= h[8] > 1e-3
     return _params(len(s[0]), {i: h[i] / h[8] for i in range(9)}), sound
 

@@ -33,7 +33,7 @@ def _intensities(image: Tensor) -> tuple[Tensor, float]:
         unit = float(next(u for u in U16_UNITS if int(image.to(torch.int32).max()) <= u))
     plane = image.to(torch.float32)
     if plane.ndim == 3:
-        luma = sum(w * plane[..., c] for c, w in enumerate(LUMA))
+        luma = LUMA[0] * plane[..., 0] + LUMA[1] * plane[..., 1] + LUMA[2] * plane[..., 2]
         green = plane[..., 1]
         plane = luma if 8 * green.max() < luma.max() else green
     return plane, unit

@@ -43,7 +43,9 @@ def _fit_rung(problem: Problem, kind: str, mirrored: bool, ridge: float, start: 
             return None
         model = stepped[0]
     model, data, inverse = polish(problem, kind, mirrored, ridge, WIDE * WIDE * squared, 10, model)
-    return Rung(kind, model, inverse) if data.inliers >= MINIMAL_PAIRS[kind] and inverse is not None else None
+    if data is None or inverse is None or data.inliers < MINIMAL_PAIRS[kind]:
+        return None
+    return Rung(kind, model, inverse)
 
 
 def _prices(problem: Problem, squared: float, rungs: list[Rung]) -> list[float]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -156,7 +157,7 @@ def load(folder: Path, cache: Path | None = None) -> tuple[list[Sample], list[Sa
 
 
 def _write_cache(path: Path, key: str, samples: list[Sample]) -> None:
-    arrays: dict[str, np.ndarray] = {"key": np.array(key), "count": np.array(len(samples))}
+    arrays: dict[str, Any] = {"key": np.array(key), "count": np.array(len(samples))}
     for i, sample in enumerate(samples):
         for name, value in vars(sample).items():
             arrays[f"{i}.{name}"] = np.asarray(value)

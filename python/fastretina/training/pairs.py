@@ -158,7 +158,7 @@ def _detector_target(points: np.ndarray, ignored: np.ndarray) -> tuple[np.ndarra
     return target.astype(np.float32), kind.astype(np.float32)
 
 
-class PairStream(Dataset):
+class PairStream(Dataset["Batch"]):
     """Map-style data set of whole batches: item ``i`` is the batch of step ``i``."""
 
     def __init__(self, samples: list[Sample], pairs: int, steps: int, seed: int) -> None:

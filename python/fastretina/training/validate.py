@@ -79,7 +79,8 @@ def validate(network: nn.Module, samples: list[Sample], pairs: int = 96, points:
     if len(values) == 0:
         raise InvalidInput("samples: no pair shows a keypoint in both views")
     mean = np.nanmean(values, 0)
-    return Score(*(float(v) for v in mean), pairs=len(values))
+    precision, recall, repeatability, offset_px = (float(v) for v in mean)
+    return Score(precision, recall, repeatability, offset_px, len(values))
 
 
 @torch.no_grad()
