@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +42,7 @@ class Registrar:
 
             self._pipeline: Any = _core.Pipeline(self.engine, native_options(config), self.threads)
         else:
-            from fastretina.torch_path.pipeline import Pipeline
-
-            self._pipeline = Pipeline(self.engine, config, self.threads)
+            self._pipeline = _torch_pipeline()(self.engine, config, self.threads)
 
     def __repr__(self) -> str:
         return f"Registrar(engine={self.engine.name!r}, precision={self.engine.precision!r}, backend={self.backend!r})"
@@ -61,17 +61,21 @@ class Registrar:
         A pair that cannot be registered is a refusal (``result.ok`` False), not an exception. Raises InvalidInput.
         """
         start = time.perf_counter()
-        fixed = self._prepare(fixed, "fixed") if not isinstance(fixed, Prepared) else self._own(fixed, "fixed")
-        moving = self._prepare(moving, "moving") if not isinstance(moving, Prepared) else self._own(moving, "moving")
-        found = self._pipeline.register(fixed.payload, moving.payload)
-        return self._result(found, fixed, moving, (time.perf_counter() - start) * 1e3)
+        fresh = [not isinstance(image, Prepared) for image in (fixed, moving)]
+        pair = (self._prepare(fixed, "fixed"), self._prepare(moving, "moving"))
+        found = self._pipeline.register(pair[0].payload, pair[1].payload)
+        timings = dict(found["timings_ms"])
+        for prepared in (p for p, made_now in zip(pair, fresh, strict=True) if made_now):
+            for room, ms in prepared.payload.timings_ms.items():
+                timings[room] = timings.get(room, 0.0) + ms
+        timings["total"] = (time.perf_counter() - start) * 1e3
+        return self._result(found, pair[0], pair[1], timings)
 
-    def _own(self, prepared: Prepared, argument: str) -> Prepared:
-        if prepared.owner is not self:
-            raise InvalidInput(f"{argument}: was prepared by another Registrar; remedy: prepare it with this one")
-        return prepared
-
-    def _prepare(self, image: Image, argument: str) -> Prepared:
+    def _prepare(self, image: Image | Prepared, argument: str) -> Prepared:
+        if isinstance(image, Prepared):
+            if image.owner is not self:
+                raise InvalidInput(f"{argument}: was prepared by another Registrar; remedy: prepare it with this one")
+            return image
         if not isinstance(image, np.ndarray):
             raise InvalidInput(f"{argument}: got {type(image).__name__}, expected a NumPy array (H, W) or (H, W, 3)")
         try:
@@ -80,7 +84,9 @@ class Registrar:
             raise InvalidInput(f"{argument}{str(error).removeprefix('image')}") from None
         return Prepared(size=(image.shape[1], image.shape[0]), owner=self, payload=payload)
 
-    def _result(self, found: dict[str, Any], fixed: Prepared, moving: Prepared, total_ms: float) -> Registration:
+    def _result(
+        self, found: dict[str, Any], fixed: Prepared, moving: Prepared, timings_ms: dict[str, float]
+    ) -> Registration:
         transform = None if found["transform"] is None else _transform(*found["transform"])
         matches = np.concatenate([found["fixed_xy"], found["moving_xy"]], axis=1).astype(np.float64)
         return Registration(
@@ -93,7 +99,7 @@ class Registrar:
             matches=matches,
             match_scores=found["score"].astype(np.float64),
             inliers=found["inlier"].astype(bool),
-            timings_ms={**found["timings_ms"], "total": total_ms},
+            timings_ms=timings_ms,
             quality=found["quality"],
             keypoints_fixed=fixed.payload.keypoints.astype(np.float64),
             keypoints_moving=moving.payload.keypoints.astype(np.float64),
@@ -151,10 +157,23 @@ def native_options(config: Config) -> _core.Options:
 def _choose_backend(backend: str) -> str:
     if backend == "torch":
         return backend
+    remedy = "remedy: reinstall, or backend='torch'"
     try:
-        from fastretina import _core  # noqa: F401
+        importlib.import_module("fastretina._core")
     except ImportError as error:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == "fastretina._core"):
+            raise EngineError(f"backend: the compiled core does not load ({error}); {remedy}") from error
         if backend == "native":
-            raise EngineError("backend: the compiled core is missing; remedy: reinstall, or backend='torch'") from error
+            raise EngineError(f"backend: the compiled core is missing; {remedy}") from error
         return "torch"
     return "native"
+
+
+def _torch_pipeline() -> Callable[..., Any]:
+    try:
+        from fastretina.torch_path.pipeline import Pipeline
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise EngineError("backend: 'torch' needs PyTorch; remedy: pip install 'fastretina[torch]'") from error
+    return Pipeline

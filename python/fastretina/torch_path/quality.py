@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+from fastretina.torch_path.options import QualityOptions
 
 GRID = 17
 BIAS = -11.4
 WEIGHTS = (45.0, 1.0, 1.0, 0.0, -0.3, 1.0)  # those of csrc/quality/quality_math.h
-
-
-class Options(NamedTuple):
-    min_contrast: float = 0.002
-    min_keypoints: int = 8
-    min_inliers: int = 6
-    min_scale: float = 1 / 6
-    max_scale: float = 6.0
-    max_anisotropy: float = 1.6
-    min_overlap: float = 0.02
-    min_confidence: float = 0.5
 
 
 def _jacobian(kind: str, p: Sequence[float], x: float, y: float) -> tuple[float, float, float, float, float]:
@@ -64,9 +55,9 @@ def _shape(kind: str, p: Sequence[float], size: tuple[int, int]) -> dict[str, An
 def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int, int], moving_size: tuple[int, int], *,
             contrast_fixed: float, contrast_moving: float, keypoints_fixed: int, keypoints_moving: int, matches: int,
             inliers: int, inlier_rms_px: float, coverage: float, ridge_correlation: float, overlap_px: int,
-            options: Options | None = None) -> dict[str, Any]:  # fmt: skip
+            options: QualityOptions | None = None) -> dict[str, Any]:  # fmt: skip
     """As ``fastretina.ops.quality``; ``transform`` is (kind, 12 numbers)."""
-    o = options or Options()
+    o = options or QualityOptions()
     q: dict[str, Any] = {"status": "", "confidence": 0.0, "scale": 1.0, "rotation_deg": 0.0, "anisotropy": 1.0,
                          "mirrored": False, "overlap": 0.0, "pole": False, "fold": False}  # fmt: skip
     if transform is not None:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastretina.torch_path.options import RefineOptions
+
 KINDS = ("identity", "similarity", "affine", "homography", "quadratic")
 SCALES = (8, 4, 2, 1)
 THIN = {8: 5, 4: 3, 2: 2, 1: 1}
@@ -32,16 +34,6 @@ class Refinement(NamedTuple):
     score_after: float
     iterations: int
     refused: bool
-
-
-class Options(NamedTuple):
-    max_iterations: int = 30
-    epsilon_px: float = 0.02
-    max_shift_px: float = 30.0
-    max_frame_shift_px: float = 60.0
-    bend_px: float = 10.0
-    samples_per_point: float = 0.1
-    min_points: int = 64
 
 
 # -- ridges ---------------
@@ -278,7 +270,7 @@ class Measured(NamedTuple):
 
 
 class Level:
-    def __init__(self, fixed: Ridges, moving: Ridges, index: int, options: Options, prior: Model) -> None:
+    def __init__(self, fixed: Ridges, moving: Ridges, index: int, options: RefineOptions, prior: Model) -> None:
         self.fixed, self.moving, self.index, self.options, self.prior = fixed, moving, index, options, prior
         self.scale = SCALES[index]
         bends = {"homography": (6, 7), "quadratic": (3, 4, 5, 9, 10, 11)}.get(prior.kind, ())
@@ -365,7 +357,7 @@ class Level:
 
 
 def _climb(fixed: Ridges, moving: Ridges, kind: str, params: Tensor, target: str,
-           options: Options) -> tuple[Tensor | None, int]:  # fmt: skip
+           options: RefineOptions) -> tuple[Tensor | None, int]:  # fmt: skip
     h, w = moving.levels[-1].shape[:2]
     centre = torch.tensor([w / 2, h / 2], dtype=torch.float64)
     first = model = _model(kind, params, target, centre, max(w, h, 2) / 2)
@@ -390,12 +382,12 @@ def _climb(fixed: Ridges, moving: Ridges, kind: str, params: Tensor, target: str
     return (None if wild or shift > options.max_shift_px else result), iterations
 
 
-def refine(fixed: Ridges, moving: Ridges, start_kind: str, params: Tensor, *, kind: str = "identity",
-           options: Options | None = None) -> Refinement:  # fmt: skip
-    """params: (12,) float64. As ``fastretina.ops.refine``."""
-    options = options or Options()
+def refine(fixed: Ridges, moving: Ridges, start_kind: str, params: Tensor, *, kind: str | None = None,
+           options: RefineOptions | None = None) -> Refinement:  # fmt: skip
+    """params: (12,) float64. As ``fastretina.ops.refine``; ``kind`` overrides the options' one."""
+    options = options or RefineOptions()
     before, _ = ridge_correlation(fixed, moving, start_kind, params)
-    target = KINDS[max(KINDS.index(start_kind), KINDS.index(kind), 1)]
+    target = KINDS[max(KINDS.index(start_kind), KINDS.index(kind or options.kind), 1)]
     result, iterations = _climb(fixed, moving, start_kind, params, target, options)
     if result is None:
         return Refinement(start_kind, params, before, before, iterations, True)

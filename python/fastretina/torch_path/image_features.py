@@ -1,0 +1,167 @@
+"""One image as the rooms after the network see it. The twin of csrc/image_features.cpp, which says why."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fastretina.engines import Engine
+from fastretina.errors import InvalidInput
+from fastretina.torch_path.describe import describe
+from fastretina.torch_path.detect import detect
+from fastretina.torch_path.image import image as image_room
+from fastretina.torch_path.options import FeatureOptions
+from fastretina.torch_path.refine import Ridges, ridges
+from fastretina.transform import Transform
+
+STRIDE = 4
+SMALLEST_SIDE = 64
+LONGEST_SIDE = 1 << 28
+TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
+ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")
+
+Size = tuple[int, int]  # (width, height)
+Timings = dict[str, float]  # ms, one entry a room
+
+
+@contextmanager
+def stopwatch(timings: Timings, room: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    timings[room] += (time.perf_counter() - start) * 1e3
+
+
+class Pose(NamedTuple):
+    """How an image is shown to the network. The identity shows it as it is."""
+
+    scale: float = 1.0  # of the working size
+    quarter_turns: int = 0  # counter-clockwise as seen on a screen
+    mirrored: bool = False  # left-right, before turning
+
+
+class Features(NamedTuple):
+    """See csrc/image_features.h."""
+
+    pose: Pose
+    input: Size  # of the caller's image
+    content: Size  # of the part of the plane that shows the image
+    network_of_input: Transform  # the caller's px -> network px
+    contrast: float
+    gray: Tensor
+    difference: Tensor
+    xy: Tensor  # (K, 2) key points, network px
+    rows: Tensor  # (K, D)
+    ridges: Ridges
+
+
+def checked_image(image: object) -> Tensor:
+    """A copy of the caller's pixels. InvalidInput as from the compiled core, which calls it "image" too."""
+    allowed = (
+        "an (H, W) or (H, W, 3) RGB array of uint8, uint16 or float32 in [0, 1]: cast with .astype, scale float64 and "
+        "bool to float32 or uint8, drop an alpha channel"
+    )
+    if not isinstance(image, np.ndarray):
+        raise _invalid("image", str(type(image)), allowed)
+    if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
+        raise _invalid("image", _shape(image), allowed)
+    if max(image.shape[:2]) >= LONGEST_SIDE:
+        raise _invalid("image", _shape(image), "sides below 2^28 px")
+    if image.dtype not in (np.uint8, np.uint16, np.float32):
+        raise _invalid("image", _shape(image), allowed)
+    height, width = image.shape[:2]
+    if min(width, height) < SMALLEST_SIDE:
+        raise _invalid("image", f"{width} x {height} px", "a shorter side of at least 64 px")
+    if image.dtype == np.float32:
+        _check_values(image.reshape(height, -1))
+    return torch.from_numpy(np.array(image, order="C"))
+
+
+def _check_values(rows: NDArray[np.float32]) -> None:
+    bad = ~((rows >= -TOLERANCE) & (rows <= 1 + TOLERANCE))  # NaN is neither
+    if not bad.any():
+        return
+    y, x = np.unravel_index(np.argmax(bad), bad.shape)
+    if not np.isfinite(rows[y, x]):
+        raise _invalid("image", f"NaN or infinity in row {y}", "finite values")
+    allowed = "float32 values in [0, 1]: divide by the largest value the device can deliver (255, 4095, 65535 ...)"
+    raise _invalid("image", f"{rows[y, x]:f} in row {y}", allowed)
+
+
+def _invalid(argument: str, got: str, allowed: str) -> InvalidInput:
+    return InvalidInput(f"{argument}: got {got}, expected {allowed}")
+
+
+def _shape(array: NDArray[np.generic]) -> str:
+    return f"({', '.join(map(str, array.shape))}) {array.dtype}"
+
+
+def from_image(image: Tensor, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
+    """Of the caller's image, as it is."""
+    size = (image.shape[1], image.shape[0])
+    return _extract(image, Pose(), size, Transform.identity(), engine, options, timings)
+
+
+def in_pose(first: Features, pose: Pose, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
+    """In another pose: the image is taken from the intensities of ``first``."""
+    shown = torch.rot90(first.gray.flip(1) if pose.mirrored else first.gray, pose.quarter_turns)
+    working_size = posed_working_size(pose, options)
+    scaled = dataclasses.replace(options, image=dataclasses.replace(options.image, working_size=working_size))
+    seen_through = _turned_by(pose, first.content) @ first.network_of_input
+    return _extract(shown.contiguous(), pose, first.input, seen_through, engine, scaled, timings)
+
+
+def posed_working_size(pose: Pose, options: FeatureOptions) -> int:
+    return int(pose.scale * options.image.working_size + 0.5)
+
+
+def _turned_by(pose: Pose, source: Size) -> Transform:
+    """Pixels of an image -> pixels of the image mirrored and turned."""
+    w, h = source[0] - 1, source[1] - 1
+    s, o = (-1, w) if pose.mirrored else (1, 0)  # mirroring: x -> s x + o
+    turns = ([[s, 0, o], [0, 1, 0]], [[0, 1, 0], [-s, 0, w - o]], [[-s, 0, w - o], [0, -1, h]], [[0, -1, h], [s, 0, o]])
+    return Transform.from_matrix(turns[pose.quarter_turns % 4], "similarity")
+
+
+def _extract(
+    image: Tensor,
+    pose: Pose,
+    input_size: Size,
+    seen_through: Transform,  # the caller's px -> px of `image`
+    engine: Engine,
+    options: FeatureOptions,
+    timings: Timings,
+) -> Features:
+    with stopwatch(timings, "image"):
+        seen = image_room(image, **vars(options.image))
+    with stopwatch(timings, "network"):
+        difference, descriptors = _network(engine, seen.plane)
+    with stopwatch(timings, "detect"):
+        xy, _ = detect(difference, seen.mask, **vars(options.detect))
+    with stopwatch(timings, "describe"):
+        rows = describe(descriptors, xy)
+    with stopwatch(timings, "refine"):
+        lines = ridges(seen.plane, seen.mask, **vars(options.ridges))
+    shift = 0.5 * seen.scale - 0.5
+    resized = Transform.from_matrix([[seen.scale, 0, shift], [0, seen.scale, shift]], "similarity")
+    content = (seen.gray.shape[1], seen.gray.shape[0])
+    network_of_input = resized @ seen_through
+    return Features(pose, input_size, content, network_of_input, seen.contrast, seen.gray, difference, xy, rows, lines)
+
+
+def _network(engine: Engine, plane: Tensor) -> tuple[Tensor, Tensor]:
+    """Class difference (h, w), and descriptors (D, h, w) that stay valid until the engine's next run."""
+    maps, descriptors = engine.run(plane.numpy())
+    h, w = plane.shape[0] // STRIDE, plane.shape[1] // STRIDE
+    if maps.shape != (2, h, w) or maps.dtype != np.float32:
+        raise _invalid("engine output 0 (class maps)", _shape(maps), "a (2, H/4, W/4) float32 array")
+    if descriptors.shape != (engine.dims, h, w):
+        raise _invalid("engine output 1 (descriptors)", _shape(descriptors), "a (D, H/4, W/4) float32 array")
+    return torch.from_numpy(maps[0] - maps[1]), torch.from_numpy(np.asarray(descriptors, np.float32))

@@ -1,0 +1,135 @@
+"""The options of the rooms where no compiled core is there to ask. Tested equal to the C++ structs, field by field.
+
+What a field means is said once, in the header of its room (``csrc/<room>/<room>.h``) and in ``csrc/pipeline.h``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastretina.config import Config
+
+
+@dataclass
+class ImageOptions:
+    working_size: int = 480
+    multiple: int = 8
+    dark_fraction: float = 0.05
+    erode_px: int = 3
+    clip: float = 4.0
+
+
+@dataclass
+class NmsOptions:
+    radius: int = 4
+    max_keypoints: int = 1000
+    threshold: float = -6.0
+
+
+@dataclass
+class RidgeOptions:
+    sigma_px: float = 2.4
+    saturation: float = 8.0
+    rim_px: int = 4
+    max_points: int = 16384
+
+
+@dataclass
+class FeatureOptions:
+    image: ImageOptions = field(default_factory=ImageOptions)
+    detect: NmsOptions = field(default_factory=NmsOptions)
+    ridges: RidgeOptions = field(default_factory=RidgeOptions)
+
+
+@dataclass
+class MatchOptions:
+    precision: str = "f32"
+    min_similarity: float = -1.0
+    ratio: float = 1.0
+
+
+@dataclass
+class GuidedMatchOptions:
+    radius_px: float = 12.0
+    min_similarity: float = 0.2
+
+
+@dataclass
+class EstimateOptions:
+    kind: str = "similarity"
+    threshold_px: float = 3.0
+    confidence: float = 0.999
+    max_iterations: int = 100000
+    seed: int = 0
+    sorted: bool = True
+    allow_mirror: bool = False
+    min_scale: float = 0.2
+    max_scale: float = 5.0
+
+
+@dataclass
+class UpgradeOptions:
+    max_kind: str = "quadratic"
+    threshold_px: float = 3.0
+    min_gain: float = 0.05
+
+
+@dataclass
+class RefineOptions:
+    kind: str = "identity"
+    max_iterations: int = 30
+    epsilon_px: float = 0.02
+    max_shift_px: float = 30.0
+    max_frame_shift_px: float = 60.0
+    bend_px: float = 10.0
+    samples_per_point: float = 0.1
+    min_points: int = 64
+
+
+@dataclass
+class QualityOptions:
+    min_contrast: float = 0.002
+    min_keypoints: int = 8
+    min_inliers: int = 6
+    min_scale: float = 1 / 6
+    max_scale: float = 6.0
+    max_anisotropy: float = 1.6
+    min_overlap: float = 0.02
+    min_confidence: float = 0.5
+
+
+@dataclass
+class LadderOptions:
+    strong_confidence: float = 0.9
+    max_rungs: int = 64
+
+
+@dataclass
+class ModelOptions:
+    choice: str = "auto"
+    quadratic_gain: float = 0.2
+
+
+@dataclass
+class Options:
+    model: ModelOptions = field(default_factory=ModelOptions)
+    features: FeatureOptions = field(default_factory=FeatureOptions)
+    match: MatchOptions = field(default_factory=MatchOptions)
+    guided: GuidedMatchOptions = field(default_factory=GuidedMatchOptions)
+    estimate: EstimateOptions = field(default_factory=EstimateOptions)
+    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
+    refine: RefineOptions = field(default_factory=RefineOptions)
+    quality: QualityOptions = field(default_factory=QualityOptions)
+    ladder: LadderOptions = field(default_factory=LadderOptions)
+
+
+def options_of(config: Config) -> Options:
+    """The defaults with what ``config`` sets; the twin of ``registrar.native_options``."""
+    options = Options()
+    options.model.choice = config.transform
+    options.estimate.seed = config.seed
+    if config.working_size is not None:
+        options.features.image.working_size = config.working_size
+    if config.max_keypoints is not None:
+        options.features.detect.max_keypoints = config.max_keypoints
+    return options
