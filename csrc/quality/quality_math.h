@@ -13,8 +13,8 @@ namespace fastretina::quality_math {
 // .065 and the highest .17, that of 15 right alignments .26 to .89. python -m fastretina.evaluation.calibration fits
 // them to outcomes.
 constexpr int kFeatures = 6;
-constexpr double kBias = -11.4;
-constexpr double kWeight[kFeatures] = {45.0, 1.0, 1.0, 0.0, -0.3, 1.0};
+constexpr double kBias = -17.5108;
+constexpr double kWeight[kFeatures] = {10.13, 2.69566, 0.552217, 5.85704, -1.18701, 6.66027};
 
 // ridge correlation, log(1 + inliers), inliers / matches, overlap, rms px of the inliers, coverage
 struct Features {

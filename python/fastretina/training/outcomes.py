@@ -23,10 +23,12 @@ from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
 from fastretina.training import data
 from fastretina.training.data import Sample
-from fastretina.training.simulate import restyle
-from fastretina.training.warp import View, random_view, sample_view
+from fastretina.training.simulate import restyle, shade, tone
+from fastretina.training.warp import View, sample_view
 
 SIDE_PX = 512
+ASPECT = 0.005  # log deviation: two cameras of one eye hardly differ in it
+BEND_PX = 1.2  # deviation of each quadratic term, as displacement at the edge of the frame
 FRAME_PX = 640  # errors are in pixels of a frame of this size
 SUCCESS_PX = 5.0
 SAME_EYE_UNKNOWN = ("ffa_huapu4",)  # sets whose patients are unknown: never crossed with themselves
@@ -35,16 +37,27 @@ Rng = np.random.Generator
 
 
 def whole_view(rng: Rng, sample: Sample, zoom: float, turn_deg: float, mirrored: bool, shift: float) -> View:
-    """A view of ``SIDE_PX`` pixels: at ``zoom`` 1 the longer side of the image just fits."""
+    """A view of ``SIDE_PX`` pixels: at ``zoom`` 1 the longer side of the image just fits. Bent by what optics bend."""
     height, width = sample.plane.shape
     centre = np.array([width / 2, height / 2]) + rng.uniform(-shift, shift, 2) * min(width, height) / 2
-    return random_view(rng, SIDE_PX, centre, zoom * SIDE_PX / max(width, height), turn_deg, mirrored)
+    c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
+    aspect = float(np.exp(rng.normal(0, ASPECT)))
+    linear = np.array([[c, -s], [s, c]]) @ np.diag([aspect, 1 / aspect]) * max(width, height) / (zoom * SIDE_PX)
+    if mirrored:
+        linear = np.diag([-1.0, 1.0]) @ linear
+    middle = (SIDE_PX - 1) / 2
+    unit = ((np.arange(SIDE_PX) - middle) / middle).astype(np.float32)
+    u, v = np.meshgrid(unit, unit)
+    terms = rng.normal(0, BEND_PX, (3, 2)).astype(np.float32)
+    bend = (u * u)[..., None] * terms[0] + (u * v)[..., None] * terms[1] + (v * v)[..., None] * terms[2]
+    return View(np.concatenate([linear, (centre - linear @ np.full(2, middle))[:, None]], 1), bend)
 
 
 def photograph(rng: Rng, sample: Sample, view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """The view as a device would give it: (image, field of view)."""
+    """The view as a device would give it, in half of the cases a good one: (image, field of view)."""
     plane, mask, vessels = sample_view(sample, view)
-    return np.round(255 * restyle(rng, plane, vessels) * mask).astype(np.uint8), mask
+    plane = restyle(rng, plane, vessels) if rng.random() < 0.5 else np.clip(shade(rng, tone(rng, plane)), 0, 1)
+    return np.round(255 * plane * mask).astype(np.uint8), mask
 
 
 def random_geometry(rng: Rng, sample: Sample) -> tuple[View, View]:
