@@ -9,4 +9,8 @@ void require(bool ok, const char* argument, const std::string& got, const char* 
   if (!ok) throw InvalidArgument(argument, got, allowed);
 }
 
+void require(bool ok, const char* argument, const char* got, const char* allowed) {
+  if (!ok) throw InvalidArgument(argument, got, allowed);
+}
+
 }  // namespace fastretina

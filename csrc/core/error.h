@@ -11,7 +11,9 @@ struct InvalidArgument : std::invalid_argument {
   InvalidArgument(const std::string& argument, const std::string& got, const std::string& allowed);
 };
 
-// Throws InvalidArgument unless `ok`.
+// Throws InvalidArgument unless `ok`. Where all is well nothing allocates: a literal is taken as it is, and a number or
+// two sides fit into a string without.
 void require(bool ok, const char* argument, const std::string& got, const char* allowed);
+void require(bool ok, const char* argument, const char* got, const char* allowed);
 
 }  // namespace fastretina
