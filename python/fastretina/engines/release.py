@@ -22,6 +22,9 @@ def release(
 ) -> Path:
     """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the last.
 
+    ``out`` is then a weight set: ``Registrar(weights=out / "NAME.toml")``. To ship it, commit the manifest to
+    ``engines/`` and the other files to ``python/fastretina/weights/``; the build installs the manifest beside them.
+
     The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command`` and ``date``
     are recorded as given.
     """
