@@ -43,6 +43,10 @@ Transform resized_by(double scale) { return scaling(scale, 0.5 * scale - 0.5, 0.
 
 }  // namespace
 
+int scaled_working_size(const ImageOptions& options, const Pose& pose) {
+  return static_cast<int>(std::lround(pose.scale * options.working_size));
+}
+
 Stopwatch::Stopwatch(double& milliseconds) : milliseconds_(milliseconds), start_(now_ms()) {}
 Stopwatch::~Stopwatch() { milliseconds_ += now_ms() - start_; }
 
@@ -66,7 +70,7 @@ void Features::extract(const Features& first, const Pose& other, Network& networ
   compose(turned_by(other, first.content), first.T_network_input, T_network_input);
 
   FeatureOptions scaled = options;
-  scaled.image.working_size = static_cast<int>(std::lround(other.scale * options.image.working_size));
+  scaled.image.working_size = scaled_working_size(options.image, other);
   const Image image{turned.data, size.width, size.height, 1, size.width * std::ptrdiff_t{sizeof(float)}, PixelType::f32};
   run(image, network, scaled, backend, context, workspace, timings);
 }

@@ -20,6 +20,8 @@ struct Pose {
   friend bool operator==(const Pose&, const Pose&) = default;
 };
 
+int scaled_working_size(const ImageOptions& options, const Pose& pose);
+
 struct FeatureOptions {
   ImageOptions image;
   NmsOptions detect;

@@ -89,6 +89,13 @@ void Session::prepare(const Image& image, Prepared& out) {
   out.poses_.front()->extract(image, *network_, options_.features, backend_, context_, workspace_, out.timings);
 }
 
+// Would the image room take an image this small?
+bool Session::shows_enough(const Features& first, const Pose& pose) const {
+  if (pose == Pose{}) return true;
+  const int working_size = scaled_working_size(options_.features.image, pose);
+  return std::min({working_size, first.content.width, first.content.height}) >= kSmallestSidePx;
+}
+
 const Features& Session::in_pose(Prepared& image, const Pose& pose) {
   for (std::size_t i = 0; i < image.used_; ++i)
     if (image.poses_[i]->pose == pose) return *image.poses_[i];
@@ -110,6 +117,7 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   result_.attempts = 0;
   for (const Rung& rung : rungs_) {
     if (result_.attempts == options_.ladder.max_rungs) break;
+    if (!shows_enough(fixed.first(), rung.fixed) || !shows_enough(moving.first(), rung.moving)) continue;
     candidate_.rung = result_.attempts++;
     candidate_.fixed_pose = rung.fixed;
     candidate_.moving_pose = rung.moving;

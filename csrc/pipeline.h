@@ -89,6 +89,7 @@ class Session {
   Workspace& workspace() { return workspace_; }
 
  private:
+  bool shows_enough(const Features& first, const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);

@@ -20,6 +20,8 @@
 
 namespace fastretina {
 
+constexpr int kSmallestSidePx = 64;  // of an image, and of the working size
+
 struct ImageOptions {
   int working_size = 480;  // longer side at network scale, px
   int multiple = 8;        // the network's: plane sizes are padded to it

@@ -11,7 +11,6 @@
 namespace fastretina {
 
 namespace {
-constexpr int kSmallestSide = 64;
 
 std::string size_text(Size size) { return std::to_string(size.width) + " x " + std::to_string(size.height) + " px"; }
 
@@ -20,7 +19,7 @@ int round_up(int value, int multiple) { return (value + multiple - 1) / multiple
 
 namespace image_steps {
 void check_options(const ImageOptions& options) {
-  require(options.working_size >= kSmallestSide && options.working_size <= 16384, "working_size",
+  require(options.working_size >= kSmallestSidePx && options.working_size <= 16384, "working_size",
           std::to_string(options.working_size), "64...16384 px");
   require(options.multiple >= 1 && options.multiple <= 1024, "multiple", std::to_string(options.multiple),
           "1...1024 px");
@@ -33,7 +32,7 @@ void check_options(const ImageOptions& options) {
 
 ImageGeometry image_geometry(Size input, const ImageOptions& options) {
   image_steps::check_options(options);
-  require(std::min(input.width, input.height) >= kSmallestSide, "image", size_text(input),
+  require(std::min(input.width, input.height) >= kSmallestSidePx, "image", size_text(input),
           "a shorter side of at least 64 px");
   ImageGeometry g;
   g.input = input;
