@@ -2,8 +2,8 @@
 
 usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pairs 500] [--seed 0] [--held-out]
 
-Right pairs are two views of one real image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are such views of
-two different eyes. Fit on the training images, judge on the held-out ones:
+Right pairs are two views of one real image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are
+such views of two different eyes. Fit on the training images, judge on the held-out ones:
 
     python -m fastretina.evaluation.calibration ROWS.json
 """
@@ -70,7 +70,7 @@ def random_geometry(rng: Rng, sample: Sample) -> tuple[View, View]:
 
 
 def error_px(transform: Any, fixed: View, moving: View, seen: tuple[NDArray[np.float32], NDArray[np.float32]]) -> float:
-    """Mean error on a grid over what both views see, in pixels of a ``FRAME_PX`` frame; infinite without a transform."""
+    """Mean error on a grid over what both views see, in px of a ``FRAME_PX`` frame; infinite without a transform."""
     if transform is None:
         return float("inf")
     step = SIDE_PX // 24
