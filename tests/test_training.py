@@ -236,6 +236,15 @@ def test_detector_loss_weighs_both_classes_alike_and_ignores():
     assert float(losses.detector_loss(maps, target, kind)) == pytest.approx((near + far) / 2, rel=1e-5)
 
 
+@pytest.mark.parametrize("turn", range(8))
+def test_turning_back_undoes_a_turn_and_a_symmetric_detector_costs_nothing(turn):
+    maps = torch.randn(2, 2, 6, 6, generator=torch.Generator().manual_seed(turn))
+    assert torch.equal(losses.turn_back(losses.turn_plane(maps, turn), turn), maps)
+    assert float(losses.symmetry_loss(maps, losses.turn_plane(maps, turn), turn)) == 0
+    shifted = losses.turn_plane(maps, turn) + torch.tensor([0.5, 0.0])[:, None, None]
+    assert float(losses.symmetry_loss(maps, shifted, turn)) == pytest.approx(0.25, rel=1e-5)
+
+
 # ---- pairs ------------------------------------------------------------------------------------------------------
 def tiny_eye(seed: int, size: int = 300) -> np.ndarray:
     """A few dark lines with crossings on a gray disc."""

@@ -18,15 +18,19 @@ CALIBRATION_IMAGES = 64
 
 
 def release(
-    checkpoint: Path, data_folder: Path, out: Path, name: str = "retina", command: str = "", date: str = ""
+    checkpoint: Path,
+    data_folder: Path,
+    out: Path,
+    name: str = "retina",
+    *,
+    command: str = "",
+    date: str = "",
+    remark: str = "",
 ) -> Path:
     """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the last.
 
-    ``out`` is then a weight set: ``Registrar(weights=out / "NAME.toml")``. To ship it, commit the manifest to
-    ``engines/`` and the other files to ``python/fastretina/weights/``; the build installs the manifest beside them.
-
-    The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command`` and ``date``
-    are recorded as given.
+    The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command``, ``date`` and
+    ``remark`` (what the command does not say about the run) are recorded as given.
     """
     import torch
 
@@ -74,6 +78,7 @@ def release(
             "pairs": state["step"] * config["pairs"],
             "minutes": round(state["minutes"], 1),
             "command": command,
+            "remark": remark,
             "date": date,
             "int8_calibration_images": len(pick),
         },

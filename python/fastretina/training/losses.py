@@ -24,6 +24,28 @@ def detector_loss(class_maps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return 0.5 * ((entropy * near).sum() / near.sum().clamp_min(1) + (entropy * far).sum() / far.sum().clamp_min(1))
 
 
+def turn_plane(plane: Tensor, turn: int) -> Tensor:
+    """One of the eight mirrored quarter turns of ``(..., S, S)``: ``turn`` in 0..7, 0 is the identity."""
+    turned = plane.rot90(turn % 4, (-2, -1))
+    return turned.flip(-1) if turn >= 4 else turned
+
+
+def turn_back(plane: Tensor, turn: int) -> Tensor:
+    """The inverse of :func:`turn_plane`."""
+    return (plane.flip(-1) if turn >= 4 else plane).rot90(-(turn % 4), (-2, -1))
+
+
+def symmetry_loss(class_maps: Tensor, turned_maps: Tensor, turn: int) -> Tensor:
+    """Mean squared difference between the confidence of crops and that of their turned copies, turned back.
+
+    Both ``(N, 2, h, h)``.  A detector that has learned a side (of a vessel, of a cell) moves keypoints when the
+    image is mirrored; this drives it out.
+    """
+    first = class_maps[:, 0].float() - class_maps[:, 1].float()
+    second = turned_maps[:, 0].float() - turned_maps[:, 1].float()
+    return (first - turn_back(second, turn)).square().mean()
+
+
 def neighbour_mask(points: Tensor, pair: Tensor) -> Tensor:
     """``(K, K)`` True where two different points of one pair are nearer than ``NEIGHBOUR_PX`` in either view.
 

@@ -41,6 +41,8 @@ class TrainConfig:
     detector_weight: float = 3.0
     descriptor_weight: float = 1.0
     margin: float = 1.0
+    symmetry_weight: float = 0.5
+    turned_crops: int = 8
     seed: int = 0
     workers: int = 1
     threads: int | None = None
@@ -88,11 +90,18 @@ class Trainer:
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Detector loss, descriptor loss and the share of points whose partner is nearest in the whole batch."""
         config = self.config
-        planes = normalise(batch.planes, batch.masks).contiguous(memory_format=torch.channels_last)
+        planes = normalise(batch.planes, batch.masks)
         amp = torch.autocast("cpu", torch.bfloat16) if config.bf16 else contextlib.nullcontext()
+        # A few crops are seen a second time, turned; which ones and how depends on the step only.
+        copies, turn = min(config.turned_crops, len(planes)), 1 + self.step % 7
+        pick = (torch.arange(copies) + self.step) % len(planes)
+        seen = torch.cat([planes, losses.turn_plane(planes[pick], turn)]) if copies else planes
         with amp:
-            class_maps, dense = self.network(planes)
+            class_maps, dense = self.network(seen.contiguous(memory_format=torch.channels_last))
+        turned_maps, class_maps, dense = class_maps[len(planes) :], class_maps[: len(planes)], dense[: len(planes)]
         detector = losses.detector_loss(class_maps, batch.target, batch.weight)
+        if copies:
+            detector = detector + config.symmetry_weight * losses.symmetry_loss(class_maps[pick], turned_maps, turn)
         if len(batch.points) < 2:
             return detector, dense.sum() * 0, 0.0
         half = len(batch.planes) // 2
