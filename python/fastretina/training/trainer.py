@@ -78,7 +78,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.network = RetinaCraquelureNet(config.size).to(memory_format=torch.channels_last)
+        self.network = RetinaCraquelureNet(config.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
         decay = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1] + [self.log_scale]
