@@ -108,7 +108,16 @@ def main() -> None:
         candidates[f"fastretina {precision}, 768 px, 4000 points"] = lambda ours=ours: ours(fixed, moving)
     candidates["OpenCV SIFT (4000) + BFMatcher + USAC_ACCURATE"] = lambda: sift.register(fixed, moving)
     candidates["fastretina, default setting"] = lambda: default.register(fixed, moving)
-    rows = measure(candidates, repeat=args.repeat)
+    times = measure(candidates, repeat=args.repeat)
+    peers = {name.split(",")[0].split(" (")[0]: name for name in times if not name.startswith("fastretina")}
+    rows = [
+        {
+            "who": who,
+            **{f"{k}_ms": v for k, v in t.items()},
+            **{f"faster than {peer}": times[name]["min"] / t["min"] for peer, name in peers.items()},
+        }
+        for who, t in times.items()
+    ]
     print(table(rows))
     counts = [len(default.prepare(image).payload.keypoints) for image in (fixed, moving)]
     print(f"SIFT key points: {sift.counts}; ours (default): {counts}")
