@@ -9,10 +9,9 @@ import json
 import os
 from pathlib import Path
 
+import fastretina
 import numpy as np
 import pytest
-
-import fastretina
 from fastretina.evaluation.metrics import auc
 from fastretina.evaluation.pairs import load_pairs
 from fastretina.evaluation.run import evaluate
