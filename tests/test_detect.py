@@ -128,5 +128,5 @@ def test_misuse(arguments, options, message):
 
 
 def test_unknown_option():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="nms_radius: unknown option; did you mean 'radius'"):
         ops.detect(np.zeros((4, 4), np.float32), nms_radius=3)

@@ -331,9 +331,9 @@ def test_misuse_of_upgrade():
 
 
 def test_unknown_options_fail():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="treshold_px: unknown option; did you mean 'threshold_px'"):
         ops.estimate(POINTS, POINTS, treshold_px=3.0)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="treshold_px: unknown option; did you mean 'threshold_px'"):
         ops.upgrade(POINTS, POINTS, TRUTH["similarity"], (9, 9), (9, 9), treshold_px=3.0)
 
 

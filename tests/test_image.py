@@ -307,7 +307,7 @@ def test_option_out_of_range(option):
 
 
 def test_unknown_option():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match=r"^size: unknown option.* allowed: working_size, multiple"):
         ops.image(textured(64, 64), size=100)
 
 

@@ -349,9 +349,9 @@ def test_guided_misuse_names_the_argument(argument, value):
 
 
 def test_unknown_options_are_errors():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="ration: unknown option; did you mean 'ratio'"):
         ops.match(GOOD, GOOD, ration=0.8)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="radius: unknown option; did you mean 'radius_px'"):
         ops.match_guided(GOOD, GOOD, POINTS, POINTS, Transform.identity(), radius=3)
 
 

@@ -155,5 +155,5 @@ def test_misuse(arguments, options, message):
 
 
 def test_unknown_option():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="radios: unknown option; did you mean 'radius'"):
         ops.nms(np.zeros((4, 4), np.float32), radios=3)

@@ -214,9 +214,9 @@ def test_misuse(bad):
 
 
 def test_unknown_and_missing_keywords():
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="inlier: unknown option; did you mean 'inliers'"):
         judge(inlier=3)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="contrast_fixed: missing; required: contrast_fixed, contrast_moving"):
         ops.quality(IDENTITY, SIZE, SIZE)
 
 

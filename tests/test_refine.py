@@ -304,7 +304,7 @@ def test_misuse():
         ops.refine(ridges, ridges._replace(half=ridges.full), identity)
     with pytest.raises(InvalidInput, match="fixed"):
         ops.ridge_correlation(ridges._replace(full=plane), ridges, identity)
-    with pytest.raises(TypeError):
+    with pytest.raises(InvalidInput, match="max_iteration: unknown option; did you mean 'max_iterations'"):
         ops.refine(ridges, ridges, identity, max_iteration=3)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass, fields
 from typing import Any
 
+from fastretina.engines import ENGINES
 from fastretina.errors import InvalidInput
+from fastretina.transform import SINGLE_KINDS
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "method": ("retina",),
-    "engine": ("auto", "openvino", "torch", "tensorrt", "onnxruntime"),
+    "engine": ("auto", *ENGINES),
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
-    "transform": ("auto", "similarity", "affine", "homography", "quadratic"),
+    "transform": ("auto", *SINGLE_KINDS[1:]),
 }
 MIN_SIDE_PX = 64  # of an image, and of the working size
+MAX_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,15 @@ class Config:
     backend: str = "auto"
     device: str = "auto"  # "auto", "cpu", "cuda" or "cuda:N"
     precision: str = "auto"
-    threads: int | None = None  # None: as many as the machine has cores
+    threads: int | None = None  # None: one a core that this process may use
     max_keypoints: int | None = None
     working_size: int | None = None  # px, longer side at which the network sees an image
     transform: str = "auto"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
 
     @classmethod
     def from_keywords(cls, **keywords: Any) -> Config:
@@ -41,8 +49,6 @@ class Config:
         for name in keywords:
             if name not in names:
                 raise InvalidInput(f"{name}: unknown keyword; {nearest(name, names)}")
-        for name, value in keywords.items():
-            _check(name, value)
         return cls(**keywords)
 
 
@@ -69,7 +75,7 @@ def _check(name: str, value: Any) -> None:
 
 
 _RANGES = {
-    "threads": (1, 1024),
+    "threads": (1, MAX_THREADS),
     "max_keypoints": (16, 65536),
     "working_size": (MIN_SIDE_PX, 8192),
     "seed": (0, 2**63 - 1),
@@ -84,3 +90,10 @@ def _check_integer(name: str, value: Any) -> None:
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
         allowed = f"an integer in {low} ... {high}" + ("" if name == "seed" else ", or None")
         raise InvalidInput(f"{name}: got {value!r}; allowed: {allowed}")
+
+
+def usable_cores() -> int:
+    """The cores that this process may run on, of which affinity masks make fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

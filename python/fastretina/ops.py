@@ -1,30 +1,100 @@
 """The rooms, one call each, on NumPy arrays.
 
 ``image -> network -> upsample -> nms -> describe -> match -> estimate -> refine -> warp -> quality``, and ``detect``
-(upsample + nms fused). Every function runs the compiled core; ``threads`` never changes a result.
+(upsample + nms fused). Every function runs the compiled core; ``threads`` (1 ... 1024, 0: one a usable core) never
+changes a result. Threads may call at the same time, and so may a child of ``os.fork``: each has memory of its own.
+
+An option that a room does not have, or of a wrong type, is InvalidInput, which names the nearest one.
 """
 
 from __future__ import annotations
 
-import functools
+import os
+import re
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastretina import _core, engines
+from fastretina.config import MAX_THREADS, nearest, usable_cores
 from fastretina.errors import InvalidInput
-from fastretina.transform import Transform
+from fastretina.transform import SINGLE_KINDS, Transform
 
-_local = threading.local()
+_local = threading.local()  # .sessions and .engines of the calling thread
+_of_parent: list[dict[str, Any]] = []
+_MAX_ENGINES = 4  # kept a thread
+
+
+def _threads(threads: int) -> int:
+    if isinstance(threads, bool) or not hasattr(threads, "__index__") or not 0 <= int(threads) <= MAX_THREADS:
+        raise InvalidInput(f"threads: got {threads!r}; allowed: 1 ... {MAX_THREADS}, or 0 for one a usable core")
+    return int(threads) or usable_cores()
 
 
 def _session(threads: int = 1) -> _core.Session:
-    """The calling thread's session with that many threads (0: one per core); its scratch memory is kept."""
+    """The calling thread's session with that many threads; its scratch memory is kept."""
+    count = _threads(threads)
     sessions = _local.__dict__.setdefault("sessions", {})
-    if threads not in sessions:
-        sessions[threads] = _core.Session(threads)
-    return sessions[threads]
+    if count not in sessions:
+        sessions[count] = _core.Session(count)
+    return sessions[count]
+
+
+def _after_fork() -> None:
+    """The parent's worker threads are not in the child: it starts with sessions and engines of its own."""
+    _of_parent.append(dict(_local.__dict__))  # never destroyed: an engine would wait for threads that are not there
+    _local.__dict__.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _run(room: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    """A room of the core. It refuses unknown options and wrong types by a TypeError that lists C++ types."""
+    try:
+        return room(*arguments, **options)
+    except TypeError:
+        raise InvalidInput(_wrong_option(room, options)) from None
+
+
+_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # as the core's signatures name them
+    "SupportsInt": ("an integer", lambda value: hasattr(value, "__index__")),
+    "SupportsFloat": ("a number", lambda value: hasattr(value, "__float__") or hasattr(value, "__index__")),
+    "bool": ("True or False", lambda value: isinstance(value, bool)),
+    "str": ("a string", lambda value: isinstance(value, str)),
+}
+
+
+def _wrong_option(room: Callable[..., Any], options: dict[str, Any]) -> str:
+    """What is wrong with these options, by the signature that the core gives its functions: ``name: type = value``."""
+    keywords = (room.__doc__ or "").partition("\n")[0].partition("*, ")[2]
+    types = dict(re.findall(r"(\w+): (?:typing\.)?(\w+)", keywords))
+    for name, value in options.items():
+        if name not in types:
+            return f"{name}: unknown option; {nearest(name, list(types))}"
+        word, fits = _TYPES[types[name]]
+        if not fits(value):
+            return f"{name}: got {value!r}, expected {word}"
+    missing = [name for name in re.findall(r"(\w+): [^=,]*[,)]", keywords) if name not in options]
+    if missing:
+        return f"{missing[0]}: missing; required: {', '.join(missing)}"
+    return f"options: got {options}, of which one is too large for the core"
+
+
+def _size(argument: str, size: tuple[int, int]) -> tuple[int, int]:
+    """A checked (width, height)."""
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise InvalidInput(f"{argument}: got {size!r}, expected (width, height)") from None
+    for side in (width, height):
+        if not hasattr(side, "__index__") or not 0 < int(side) < 1 << 28:
+            raise InvalidInput(f"{argument}: got {size!r}, expected (width, height), integers in 1 ... 2^28 - 1")
+    return int(width), int(height)
 
 
 class NetworkImage(NamedTuple):
@@ -55,9 +125,9 @@ def image(image: np.ndarray, *, threads: int = 1, **options: Any) -> NetworkImag
     csrc/image/image.h for what they mean. Defaults: ``_core.IMAGE_DEFAULTS``. Strided arrays are fine.
 
     Raises InvalidInput for another dtype or shape, NaN or infinity, float32 values outside [0, 1], a shorter side below
-    64 px, an option out of range; TypeError for an unknown option. A black frame is none of these: its contrast is 0.
+    64 px, an option out of range. A black frame is none of these: its contrast is 0.
     """
-    return NetworkImage(**_core.image(_session(threads), image, **options))
+    return NetworkImage(**_run(_core.image, _session(threads), image, **options))
 
 
 class NetworkOutput(NamedTuple):
@@ -74,15 +144,22 @@ class NetworkOutput(NamedTuple):
         return self.class_maps[0] - self.class_maps[1]
 
 
-@functools.lru_cache(maxsize=4)
-def _engine(weights: str, engine: str, precision: str, device: str, threads: int) -> engines.Engine:
-    return engines.create(engine, engines.load_manifest(weights), precision=precision, device=device, threads=threads)
+def _engine(weights: str | Path, engine: str, precision: str, device: str, threads: int) -> engines.Engine:
+    """The calling thread's engine of these keywords: what a run returns is valid until the next one."""
+    key = (weights, engine, precision, device, _threads(threads))
+    kept = _local.__dict__.setdefault("engines", {})
+    if key not in kept:
+        if len(kept) == _MAX_ENGINES:
+            kept.pop(next(iter(kept)))
+        manifest = engines.load_manifest(weights)
+        kept[key] = engines.create(engine, manifest, precision=precision, device=device, threads=key[-1])
+    return kept[key]
 
 
 def network(
     plane: np.ndarray,
     *,
-    weights: str = "default",
+    weights: str | Path = "default",
     engine: str = "auto",
     precision: str = "auto",
     device: str = "auto",
@@ -91,8 +168,8 @@ def network(
     """(H, W) float32 plane of ``image``, sides multiples of 8 -> class maps and dense descriptors.
 
     RetinaCraquelureNet (Sindel, Maier & Christlein 2022), see fastretina/networks/retina_craquelure.py. The engine is
-    kept for the next call with the same keywords. Raises InvalidInput for a wrong plane or name, EngineError where the
-    engine is missing or cannot run here.
+    kept for the thread's next call with the same keywords. Raises InvalidInput for a wrong plane or name, EngineError
+    where the engine is missing or cannot run here.
     """
     runner = _engine(weights, engine, precision, device, threads)
     if not (isinstance(plane, np.ndarray) and plane.dtype == np.float32 and plane.ndim == 2 and plane.size > 0):
@@ -135,10 +212,10 @@ def nms(confidence: np.ndarray, mask: np.ndarray | None = None, *, threads: int 
     best are kept. Defaults: ``_core.NMS_DEFAULTS``.
 
     Raises InvalidInput for a wrong dtype or shape, an empty map, NaN or infinity, radius outside 0 ... 255,
-    max_keypoints < 1, threshold NaN; TypeError for an unknown option.
+    max_keypoints < 1, threshold NaN.
     Source: window maxima as in DeTone et al. 2018 (SuperPoint), under a total order that decides ties.
     """
-    return Keypoints(*_core.nms(_session(threads), confidence, mask, **options))
+    return Keypoints(*_run(_core.nms, _session(threads), confidence, mask, **options))
 
 
 def detect(difference: np.ndarray, mask: np.ndarray | None = None, *, threads: int = 1, **options: Any) -> Keypoints:
@@ -146,7 +223,7 @@ def detect(difference: np.ndarray, mask: np.ndarray | None = None, *, threads: i
 
     Equal bit for bit to ``nms(upsample(difference), mask, ...)``; same options and errors. ``mask`` is (4h, 4w) uint8.
     """
-    return Keypoints(*_core.detect(_session(threads), difference, mask, **options))
+    return Keypoints(*_run(_core.detect, _session(threads), difference, mask, **options))
 
 
 def describe(map: np.ndarray, xy: np.ndarray, *, threads: int = 1) -> np.ndarray:
@@ -187,7 +264,7 @@ def warp(
     if interpolation not in _INTERPOLATIONS:
         raise InvalidInput(f"interpolation: got {interpolation!r}, expected one of {', '.join(_INTERPOLATIONS)}")
     kind, params = _kind_and_params(transform)
-    width, height = size
+    width, height = _size("size", size)
     order = _INTERPOLATIONS.index(interpolation)
     image, valid = _core.warp(_session(threads), moving, kind, params, height, width, interpolation=order)
     return Warped(image, valid.view(np.bool_))
@@ -208,24 +285,29 @@ def warp_points(points: np.ndarray, transform: Transform, *, inverse: bool = Fal
             raise InvalidInput("transform: got a singular matrix, expected an invertible transform")
         return _core.transform_apply(*back, points)
     affine = np.array([params[1], params[2], params[0], params[7], params[8], params[6], 0, 0, 1, 0, 0, 0])
-    start = _core.transform_invert(_KINDS.index("affine"), affine)
+    start = _core.transform_invert(SINGLE_KINDS.index("affine"), affine)
     starts = points if start is None else _core.transform_apply(*start, points)
     return _core.transform_invert_points(kind, params, points, starts)
 
 
 _INTERPOLATIONS = ("nearest", "linear", "cubic")  # the order of csrc/warp/warp.h
-_KINDS = ("identity", "similarity", "affine", "homography", "quadratic")  # the order of csrc/core/types.h
 
 
 def _kind_and_params(transform: Transform) -> tuple[int, np.ndarray]:
     """How a transform enters the compiled core: the number of its kind, and 12 float64."""
-    if getattr(transform, "kind", None) not in _KINDS:
+    if getattr(transform, "kind", None) not in SINGLE_KINDS:
         got = getattr(transform, "kind", type(transform).__name__)
-        raise InvalidInput(f"transform: got {got}, expected a Transform of kind {', '.join(_KINDS)}")
+        raise InvalidInput(f"transform: got {got}, expected a Transform of kind {', '.join(SINGLE_KINDS)}")
     params = np.zeros(12)
     values = np.asarray(transform.params, np.float64).ravel()
     params[: values.size] = values
-    return _KINDS.index(transform.kind), params
+    return SINGLE_KINDS.index(transform.kind), params
+
+
+def _transform(kind: int, params: np.ndarray) -> Transform:
+    """The way back."""
+    name = SINGLE_KINDS[kind]
+    return Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
 
 
 class Matches(NamedTuple):
@@ -252,10 +334,10 @@ def match(fixed: np.ndarray, moving: np.ndarray, *, threads: int = 1, **options:
       ``ratio`` times the distance to the second best (if there is one).
 
     Raises InvalidInput for a wrong dtype or shape, rows of another norm (NaN and infinity included), D = 0, another
-    precision, min_similarity outside [-1, 1] or ratio outside (0, 1]; TypeError for an unknown option.
+    precision, min_similarity outside [-1, 1] or ratio outside (0, 1].
     Source of the ratio test: Lowe 2004, "Distinctive image features from scale-invariant keypoints", section 7.1.
     """
-    return Matches(*_core.match(_session(threads), fixed, moving, **options))
+    return Matches(*_run(_core.match, _session(threads), fixed, moving, **options))
 
 
 def match_guided(
@@ -275,12 +357,10 @@ def match_guided(
     below ``min_similarity`` are dropped. Defaults: ``_core.GUIDED_MATCH_DEFAULTS``.
 
     Raises InvalidInput as ``match``, and for other numbers of points, NaN or infinity in them, a composite transform,
-    radius_px not positive; TypeError for an unknown option.
+    radius_px not positive.
     """
-    kind, params = _kind_and_params(transform)
-    return Matches(
-        *_core.match_guided(_session(threads), fixed, moving, fixed_points, moving_points, kind, params, **options)
-    )
+    points = fixed_points, moving_points, *_kind_and_params(transform)
+    return Matches(*_run(_core.match_guided, _session(threads), fixed, moving, *points, **options))
 
 
 class Estimate(NamedTuple):
@@ -301,11 +381,8 @@ class Estimate(NamedTuple):
 
 
 def _estimate(raw: tuple[Any, ...]) -> Estimate:
-    (kind, params), found, inlier, iterations, cost, rms_px, coverage = raw
-    transform = None
-    if found:
-        name = _KINDS[kind]
-        transform = Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
+    kind_and_params, found, inlier, iterations, cost, rms_px, coverage = raw
+    transform = _transform(*kind_and_params) if found else None
     return Estimate(transform, inlier.view(np.bool_), iterations, cost, rms_px, coverage)
 
 
@@ -330,11 +407,11 @@ def estimate(
     * ``min_scale``, ``max_scale``: of the map's local scale at the inliers' centroid.
 
     Raises InvalidInput for a wrong dtype or shape, more than 2^20 pairs, NaN or infinity, negative weights, an option
-    out of range; TypeError for an unknown option. Too few pairs, or none that agree: ``transform`` is None.
+    out of range. Too few pairs, or none that agree: ``transform`` is None.
     Sources: Fischler & Bolles 1981 (RANSAC), Torr & Zisserman 2000 (MSAC), Chum, Matas & Kittler 2003 (local
     optimisation), Chum & Matas 2005 (PROSAC).
     """
-    return _estimate(_core.estimate(_session(threads), fixed_xy, moving_xy, weight, **options))
+    return _estimate(_run(_core.estimate, _session(threads), fixed_xy, moving_xy, weight, **options))
 
 
 def upgrade(
@@ -357,13 +434,12 @@ def upgrade(
     overlap, and it nowhere strays far from the simpler map. Options: ``max_kind``, ``threshold_px``, ``min_gain``
     (defaults: ``_core.UPGRADE_DEFAULTS``).
 
-    Raises InvalidInput as ``estimate``, for an empty frame or a composite transform; TypeError for an unknown option.
+    Raises InvalidInput as ``estimate``, for an empty frame or a composite transform.
     Source of the priced robust cost: Torr 1998 (GRIC), Schwarz 1978 (BIC).
     """
-    kind, params = _kind_and_params(transform)
-    return _estimate(
-        _core.upgrade(_session(threads), fixed_xy, moving_xy, weight, kind, params, fixed_size, moving_size, **options)
-    )
+    start = _kind_and_params(transform)
+    sizes = _size("fixed_size", fixed_size), _size("moving_size", moving_size)
+    return _estimate(_run(_core.upgrade, _session(threads), fixed_xy, moving_xy, weight, *start, *sizes, **options))
 
 
 class Ridges(NamedTuple):
@@ -391,7 +467,7 @@ def ridges(plane: np.ndarray, mask: np.ndarray | None = None, *, threads: int = 
     Raises InvalidInput for another dtype or shape, NaN, or an option out of range.
     Source: Lindeberg 1998, Edge detection and ridge detection with automatic scale selection.
     """
-    return Ridges(*_core.ridges(_session(threads), plane, mask, **options))
+    return Ridges(*_run(_core.ridges, _session(threads), plane, mask, **options))
 
 
 class Refinement(NamedTuple):
@@ -420,22 +496,29 @@ def refine(
     Raises InvalidInput for an unknown kind, maps that ridges() did not make, or an option out of range.
     Source: Evangelidis & Psarakis 2008, Parametric image alignment using enhanced correlation coefficient maximization.
     """
-    if kind not in _KINDS:
-        raise InvalidInput(f"kind: got {kind!r}, expected one of {', '.join(_KINDS)}")
-    raw = _core.refine(
-        _session(threads), tuple(fixed), tuple(moving), *_kind_and_params(start), kind=_KINDS.index(kind), **options
-    )
-    (number, params), *rest = raw
-    name = _KINDS[number]
-    return Refinement(Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3)), *rest)
+    if kind not in SINGLE_KINDS:
+        raise InvalidInput(f"kind: got {kind!r}, expected one of {', '.join(SINGLE_KINDS)}")
+    maps = _ridge_maps("fixed", fixed), _ridge_maps("moving", moving)
+    number = SINGLE_KINDS.index(kind)
+    raw = _run(_core.refine, _session(threads), *maps, *_kind_and_params(start), kind=number, **options)
+    found, *rest = raw
+    return Refinement(_transform(*found), *rest)
+
+
+def _ridge_maps(argument: str, ridges: Ridges) -> tuple[np.ndarray, ...]:
+    if not isinstance(ridges, tuple) or len(ridges) != len(Ridges._fields):
+        raise InvalidInput(f"{argument}: got {type(ridges).__name__}, expected what ops.ridges returns")
+    return tuple(ridges)
 
 
 def ridge_correlation(fixed: Ridges, moving: Ridges, transform: Transform, *, threads: int = 1) -> tuple[float, int]:
     """(correlation in [-1, 1] of the ridges over the overlap under ``transform``, moving pixels in the overlap).
 
     Strength and direction both count, on every second pixel. 0 where there is no overlap or no structure.
+    Raises InvalidInput for maps that ridges() did not make, or a composite transform.
     """
-    return _core.ridge_correlation(_session(threads), tuple(fixed), tuple(moving), *_kind_and_params(transform))
+    maps = _ridge_maps("fixed", fixed), _ridge_maps("moving", moving)
+    return _core.ridge_correlation(_session(threads), *maps, *_kind_and_params(transform))
 
 
 def quality(
@@ -448,9 +531,12 @@ def quality(
     are the core's): ``min_contrast``, ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``,
     ``max_anisotropy``, ``min_overlap``, ``min_confidence``.
 
+    Raises InvalidInput for a number that is missing, not finite or out of range, a size that is none, a composite.
+
     Returns ``status`` ("ok", "no_content", "too_few_matches", "implausible" or "low_agreement"; the first that holds,
     see csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``,
     ``pole`` and ``fold``.
     """
     raw = None if transform is None else _kind_and_params(transform)
-    return _core.quality(raw, fixed_size, moving_size, **measured)
+    sizes = _size("fixed_size", fixed_size), _size("moving_size", moving_size)
+    return _run(_core.quality, raw, *sizes, **measured)

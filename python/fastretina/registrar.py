@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import os
+import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina import engines
-from fastretina.config import Config
+from fastretina.config import Config, usable_cores
 from fastretina.errors import EngineError, InvalidInput
-from fastretina.transform import Transform
+from fastretina.transform import SINGLE_KINDS, Transform
 from fastretina.types import Prepared, Registration
 
 if TYPE_CHECKING:
@@ -26,12 +26,16 @@ Image = NDArray[Any]
 class Registrar:
     """Registers pairs of retinal images. Keywords as in :class:`fastretina.config.Config`; an unknown one is an error.
 
-    Building it loads and compiles the network; ``register`` then runs the rooms. One thread at a time may use it.
+    Building it loads and compiles the network; ``register`` then runs the rooms. Threads may share one: their calls run
+    one after the other (a registrar each runs them side by side). Not across ``os.fork``: a child builds its own.
     """
 
     def __init__(self, **keywords: Any) -> None:
         self.config = config = Config.from_keywords(**keywords)
-        self.threads = int(config.threads or os.cpu_count() or 1)
+        self.threads = int(config.threads or usable_cores())
+        # The core has one scratch memory and one result a pipeline, and runs without the GIL. A lock of Python's:
+        # waiting for it lets go of the GIL, which the network of the thread inside may need.
+        self._lock = threading.RLock()
         self.manifest = engines.load_manifest(config.weights)
         self.backend = _choose_backend(config.backend)
         self.engine = engines.create(
@@ -60,6 +64,10 @@ class Registrar:
 
         A pair that cannot be registered is a refusal (``result.ok`` False), not an exception. Raises InvalidInput.
         """
+        with self._lock:
+            return self._register(fixed, moving)
+
+    def _register(self, fixed: Image | Prepared, moving: Image | Prepared) -> Registration:
         start = time.perf_counter()
         fresh = [not isinstance(image, Prepared) for image in (fixed, moving)]
         pair = (self._prepare(fixed, "fixed"), self._prepare(moving, "moving"))
@@ -79,9 +87,13 @@ class Registrar:
         if not isinstance(image, np.ndarray):
             raise InvalidInput(f"{argument}: got {type(image).__name__}, expected a NumPy array (H, W) or (H, W, 3)")
         try:
-            payload = self._pipeline.prepare(image)
+            with self._lock:
+                payload = self._pipeline.prepare(image)
         except InvalidInput as error:  # the rooms call it "image"; the caller knows it by another name
-            raise InvalidInput(f"{argument}{str(error).removeprefix('image')}") from None
+            word, rest = str(error)[:5], str(error)[5:]
+            if word != "image" or not rest.startswith((":", " ")):
+                raise
+            raise InvalidInput(f"{argument}{rest}") from None
         return Prepared(size=(image.shape[1], image.shape[0]), owner=self, payload=payload)
 
     def _result(
@@ -116,7 +128,7 @@ class Registrar:
             "engine": self.engine.name,
             "precision": self.engine.precision,
             "backend": self.backend,
-            "device": "cpu" if self.config.device == "auto" else self.config.device,
+            "device": self.engine.device,
             "threads": self.threads,
             "model": None if transform is None else transform.kind,
             "rung": found["rung"],
@@ -130,13 +142,18 @@ class Registrar:
 
 
 def register(fixed: Image, moving: Image, **options: Any) -> Registration:
-    """One-shot registration: ``Registrar(**options).register(fixed, moving)``. For many pairs keep a Registrar."""
+    """One-shot registration: ``Registrar(**options).register(fixed, moving)``. For many pairs keep a Registrar.
+
+    ``fixed``, ``moving``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px. The
+    result is in their pixels. Raises InvalidInput for an image, a name or a value that is not allowed, and EngineError
+    where the network cannot run here. A pair that cannot be registered is a refusal (``result.ok`` False).
+    """
     return Registrar(**options).register(fixed, moving)
 
 
 def _transform(kind: int, params: NDArray[np.float64]) -> Transform:
     """From the layout of csrc/core/types.h."""
-    name = ("identity", "similarity", "affine", "homography", "quadratic")[kind]
+    name = SINGLE_KINDS[kind]
     return Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
 
 

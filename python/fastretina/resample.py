@@ -29,6 +29,8 @@ def resample(
     """``image`` (H, W) or (H, W, C), mapped by ``transform`` into a frame of ``size`` (width, height).
 
     Returns the resampled image, of the type of ``image``, and a boolean (height, width) mask of its valid pixels.
+    ``size`` in px; ``interpolation``: "nearest", "linear" or "cubic". Raises InvalidInput for another interpolation, an
+    empty image or another number of axes, and a transform that cannot be inverted.
     """
     if interpolation not in INTERPOLATIONS:
         raise InvalidInput(f"interpolation: got {interpolation!r}; allowed: {', '.join(INTERPOLATIONS)}")

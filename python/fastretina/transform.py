@@ -25,7 +25,8 @@ from fastretina.transform_math import (
 )
 
 MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
-KINDS = (*MATRIX_KINDS, "quadratic", "composite")
+SINGLE_KINDS = (*MATRIX_KINDS, "quadratic")  # the order of csrc/core/types.h
+KINDS = (*SINGLE_KINDS, "composite")
 DIRECTION = "moving_to_fixed"
 
 
@@ -54,8 +55,8 @@ class Transform:
     _parts: tuple[Part, ...]
 
     def __init__(self, kind: str, params: ArrayLike) -> None:
-        if kind not in KINDS or kind == "composite":
-            allowed = ", ".join(k for k in KINDS if k != "composite")
+        if kind not in SINGLE_KINDS:
+            allowed = ", ".join(SINGLE_KINDS)
             raise InvalidInput(f"kind: got {kind!r}; allowed: {allowed} (a composite is made by a @ b)")
         _fill(self, kind, _checked_params(kind, params), ())
 
@@ -166,7 +167,10 @@ class Transform:
         return mapped[0] if single else mapped
 
     def jacobian(self, points: ArrayLike) -> Floats:
-        """``d(x', y') / d(x, y)`` at each point: (N, 2, 2), or (2, 2) for one point."""
+        """``d(x', y') / d(x, y)`` at each of the MOVING points (N, 2), px: (N, 2, 2), or (2, 2) for one point (2,).
+
+        No unit (FIXED px per MOVING px). NaN or infinite where the map is. Raises InvalidInput as calling it does.
+        """
         xy, single = _points(points)
         with np.errstate(all="ignore"):
             j = _jacobian(self, xy)

@@ -88,6 +88,8 @@ class Registration:
 
         if self.transform is None:
             raise InvalidInput(f"warp: the registration was refused ({self.status}) and has no transform")
+        if not isinstance(moving, np.ndarray):
+            raise InvalidInput(f"moving: got {type(moving).__name__}, expected a NumPy array (H, W) or (H, W, C)")
         size = (moving.shape[1], moving.shape[0]) if moving.ndim >= 2 else None
         if size != self.moving_size:
             raise InvalidInput(f"moving: got size {size}; the registered image was {self.moving_size} (width, height)")

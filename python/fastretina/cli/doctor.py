@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from fastretina.cli.common import EXIT_INTERNAL, EXIT_OK, say
 from fastretina.cli.demo import MAX_ERROR_PX
+from fastretina.config import usable_cores
 
 HELP = "check the installation"
 
@@ -68,7 +69,7 @@ def _processor() -> str:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
             models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
         name = models[0] if models else name
-    return f"{name}, {os.cpu_count()} logical cores"
+    return f"{name}, {usable_cores()} of {os.cpu_count()} logical cores usable"
 
 
 def _core() -> str:

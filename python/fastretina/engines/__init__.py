@@ -1,7 +1,11 @@
 """Room 2, network: who runs it. One adapter a file; importing this package imports no inference library.
 
-An engine is an object with ``name``, ``precision``, ``multiple`` (what plane sizes are padded to), ``dims`` (of a
-descriptor) and ``run(plane)``: ``(H, W)`` float32 -> class maps ``(2, H/4, W/4)`` and descriptors ``(D, H/4, W/4)``.
+An engine is an object with ``name``, ``precision``, ``device`` (where it runs: "cpu", "cuda:0"), ``multiple`` (what
+plane sizes are padded to), ``dims`` (of a descriptor) and ``run(plane)``: ``(H, W)`` float32 -> class maps
+``(2, H/4, W/4)`` and descriptors ``(D, H/4, W/4)``.
+
+The plane is the caller's memory: read it during ``run`` only, never write to it, never keep it. What ``run`` returns
+is valid until the next run. An engine belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ class Engine(Protocol):
 
     name: str
     precision: str
+    device: str
     multiple: int
     dims: int
 

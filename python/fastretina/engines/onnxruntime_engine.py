@@ -14,6 +14,7 @@ class OnnxRuntimeEngine:
     """One network at f32 or int8 on the CPU."""
 
     name = "onnxruntime"
+    device = "cpu"
 
     def __init__(self, manifest: Manifest, *, precision: str = "auto", device: str = "auto", threads: int = 1) -> None:
         if device not in ("auto", "cpu"):

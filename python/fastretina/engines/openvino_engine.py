@@ -21,6 +21,7 @@ class OpenVINOEngine:
     """One network at one precision on the CPU."""
 
     name = "openvino"
+    device = "cpu"
 
     def __init__(self, manifest: Manifest, *, precision: str = "auto", device: str = "auto", threads: int = 1) -> None:
         if device not in ("auto", "cpu"):

@@ -22,13 +22,19 @@ class TorchEngine:
             device = "cuda" if torch.cuda.is_available() else "cpu"
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise EngineError(f"device: got {device!r}, and torch sees no CUDA device; remedy: device='cpu'")
-        self.device = torch.device(device)
-        self.precision = ("f16" if self.device.type == "cuda" else "f32") if precision == "auto" else precision
+        self._device = torch.device(device)
+        if self._device.type == "cuda":
+            count, index = torch.cuda.device_count(), self._device.index or 0
+            if index >= count:
+                raise EngineError(f"device: got {device!r}, and torch sees {count} CUDA devices, numbered from 0")
+            self._device = torch.device("cuda", index)
+        self.device = str(self._device)
+        self.precision = ("f16" if self._device.type == "cuda" else "f32") if precision == "auto" else precision
         if self.precision not in _TYPES:
             raise EngineError(f"precision: torch offers {', '.join(_TYPES)}, got {precision!r}")
         self.multiple, self.dims = manifest.multiple, manifest.dims
         self._threads = threads
-        self._network = manifest.torch_network().eval().to(self.device, _TYPES[self.precision])
+        self._network = manifest.torch_network().eval().to(self._device, _TYPES[self.precision])
 
     def run(self, plane: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(H, W)`` float32 -> class maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``."""
@@ -36,7 +42,7 @@ class TorchEngine:
         torch.set_num_threads(self._threads)
         try:
             with torch.inference_mode():
-                tensor = torch.from_numpy(np.array(plane[None, None])).to(self.device, _TYPES[self.precision])
+                tensor = torch.from_numpy(np.array(plane[None, None])).to(self._device, _TYPES[self.precision])
                 maps, descriptors = self._network(tensor)
                 return maps[0].float().cpu().numpy(), descriptors[0].float().cpu().numpy()
         finally:

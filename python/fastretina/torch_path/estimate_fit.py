@@ -11,7 +11,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-KINDS = ("identity", "similarity", "affine", "homography", "quadratic")
 MINIMAL_PAIRS = {"similarity": 2, "affine": 3, "homography": 4, "quadratic": 6}
 FORMS = {"similarity": "affine", "affine": "affine", "homography": "homography", "quadratic": "quadratic"}
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fastretina.config import MIN_SIDE_PX
 from fastretina.engines import Engine
 from fastretina.errors import InvalidInput
 from fastretina.torch_path.describe import describe
@@ -23,7 +24,6 @@ from fastretina.torch_path.refine import Ridges, ridges
 from fastretina.transform import Transform
 
 STRIDE = 4
-SMALLEST_SIDE = 64
 LONGEST_SIDE = 1 << 28
 TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
 ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")
@@ -77,7 +77,7 @@ def checked_image(image: object) -> Tensor:
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         raise _invalid("image", _shape(image), allowed)
     height, width = image.shape[:2]
-    if min(width, height) < SMALLEST_SIDE:
+    if min(width, height) < MIN_SIDE_PX:
         raise _invalid("image", f"{width} x {height} px", "a shorter side of at least 64 px")
     if image.dtype == np.float32:
         _check_values(image.reshape(height, -1))

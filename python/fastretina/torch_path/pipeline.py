@@ -15,17 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fastretina.config import Config
+from fastretina.config import MIN_SIDE_PX, Config
 from fastretina.engines import Engine
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
-from fastretina.torch_path.estimate_fit import KINDS
-from fastretina.torch_path.image_features import ROOMS, SMALLEST_SIDE, STRIDE, Features, Pose, Timings, stopwatch
+from fastretina.torch_path.image_features import ROOMS, STRIDE, Features, Pose, Timings, stopwatch
 from fastretina.torch_path.match import match, match_guided
 from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
 from fastretina.torch_path.refine import Refinement, apply, refine, ridge_correlation
 from fastretina.torch_path.upgrade import upgrade
+from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
 
 FIELDS = (1.0, 1 / 1.7, 1 / 2.9)  # fields of view differ by up to x3
@@ -141,7 +141,7 @@ class Pipeline:
     def _shows_enough(self, image: Payload, pose: Pose) -> bool:
         """Would the image room take an image this small?"""
         smallest = min(image_features.posed_working_size(pose, self.options.features), *image.first.content)
-        return pose == Pose() or smallest >= SMALLEST_SIDE
+        return pose == Pose() or smallest >= MIN_SIDE_PX
 
     def _in_pose(self, image: Payload, pose: Pose) -> Features:
         if pose not in image.poses:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastretina.torch_path.options import RefineOptions
+from fastretina.transform import SINGLE_KINDS as KINDS
 
-KINDS = ("identity", "similarity", "affine", "homography", "quadratic")
 SCALES = (8, 4, 2, 1)
 THIN = {8: 5, 4: 3, 2: 2, 1: 1}
 LANES = 16

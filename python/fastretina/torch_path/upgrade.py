@@ -10,7 +10,8 @@ from torch import Tensor
 
 from fastretina.torch_path import estimate_fit as fit
 from fastretina.torch_path.estimate import WIDE, Estimate, Problem, nothing, polish, report
-from fastretina.torch_path.estimate_fit import KINDS, MINIMAL_PAIRS, Model
+from fastretina.torch_path.estimate_fit import MINIMAL_PAIRS, Model
+from fastretina.transform import SINGLE_KINDS as KINDS
 
 GRID = 8
 RETINA_FRAME = 640
