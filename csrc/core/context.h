@@ -2,6 +2,9 @@
 //
 // parallel_for cuts [0, n) into chunks of `grain`; the cut depends on n and grain only, never on the number of threads,
 // so a room that combines chunk results in chunk order gives the same bits for 1...N threads.
+//
+// After fork() the child has none of its parent's threads: the first parallel_for there starts its own. A fork while
+// another thread is inside a room leaves that room's Context and Workspace unusable in the child.
 #pragma once
 
 #include <memory>
@@ -22,7 +25,7 @@ class Context {
   void* stream = nullptr;  // CUDA twins only: the caller's stream
 
   // Calls body(begin, end, slot) for every chunk; slot in [0, threads()) tells which scratch the chunk may use.
-  // An exception from a chunk is rethrown here. Allocates nothing.
+  // An exception from a chunk is rethrown here. Allocates nothing (but threads, once, after fork()).
   template <class Body>
   void parallel_for(int n, int grain, Body&& body) const {
     using Plain = std::remove_reference_t<Body>;

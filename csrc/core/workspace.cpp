@@ -15,7 +15,7 @@ void* Workspace::take_bytes(std::size_t bytes) {
     used_ = 0;
   }
   if (block_ == blocks_.size()) {
-    const std::size_t size = std::max({bytes, kFirstBlock, blocks_.empty() ? 0 : 2 * blocks_.back().size});
+    const std::size_t size = std::max({bytes, kFirstBlock, blocks_.empty() ? merged_ : 2 * blocks_.back().size});
     // One alignment unit of slack lets the first buffer start on a boundary.
     blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size + kAlign), size});
     used_ = 0;
@@ -27,19 +27,19 @@ void* Workspace::take_bytes(std::size_t bytes) {
   return memory;
 }
 
-void Workspace::release(std::size_t block, std::size_t used) {
+void Workspace::release(std::size_t block, std::size_t used) noexcept {
   block_ = block;
   used_ = used;
-  // Nothing is in use and there are several blocks: merge them, so that the next round fits into one.
+  // Nothing is in use and there are several blocks: one shall replace them, so that the next round fits into it. The
+  // next take allocates it: this runs in a destructor, where running out of memory would end the process.
   if (block == 0 && used == 0 && blocks_.size() > 1) {
-    std::size_t total = 0;
-    for (const Block& b : blocks_) total += b.size;
+    merged_ = capacity_bytes();
     blocks_.clear();
-    blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(total + kAlign), total});
   }
 }
 
 std::size_t Workspace::capacity_bytes() const {
+  if (blocks_.empty()) return merged_;
   std::size_t total = 0;
   for (const Block& b : blocks_) total += b.size;
   return total;

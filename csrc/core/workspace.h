@@ -27,7 +27,7 @@ class Workspace {
     return {take<T>(static_cast<std::size_t>(width) * static_cast<std::size_t>(height)), width, height};
   }
 
-  std::size_t capacity_bytes() const;
+  std::size_t capacity_bytes() const;  // held, or to be held from the next take on
 
   class Frame {
    public:
@@ -47,11 +47,12 @@ class Workspace {
     std::size_t size = 0;
   };
   void* take_bytes(std::size_t bytes);
-  void release(std::size_t block, std::size_t used);
+  void release(std::size_t block, std::size_t used) noexcept;
 
   std::vector<Block> blocks_;
   std::size_t block_ = 0;  // the block in use
   std::size_t used_ = 0;   // bytes used of it
+  std::size_t merged_ = 0; // size of the block that is to replace those that release() dropped
 };
 
 }  // namespace fastretina
