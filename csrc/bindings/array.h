@@ -5,13 +5,13 @@
 #include <pybind11/pybind11.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <string>
 
 #include "core/context.h"
 #include "core/error.h"
+#include "core/finite.h"
 #include "core/types.h"
 #include "core/workspace.h"
 
@@ -19,8 +19,12 @@ namespace fastretina::bindings {
 
 namespace py = pybind11;
 
+// A field of a packed record, or bytes read from a file, need not lie on a boundary of their type; rooms rely on it.
+constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+inline bool is_aligned(const py::array& array) { return (array.flags() & kAligned) != 0; }
+
 template <class T>
-using Array = py::array_t<T, py::array::c_style>;
+using Array = py::array_t<T, static_cast<int>(py::array::c_style) | kAligned>;
 
 // What a Python call runs on: threads and scratch. Belongs to one Python thread at a time.
 struct Session {
@@ -45,15 +49,11 @@ Array<T> checked(const py::object& value, const char* argument, int ndim, const 
   const auto array = py::reinterpret_borrow<py::array>(value);
   require(array.dtype().is(py::dtype::of<T>()) || py::isinstance<py::array_t<T>>(value), argument, shape_of(array), allowed);
   require(array.ndim() == ndim, argument, shape_of(array), allowed);
-  return Array<T>::ensure(array);  // copies only if strided
+  return Array<T>::ensure(array);  // copies only if strided or misaligned
 }
 
-// No early exit: the compiler turns the loop into a few vector instructions, and misuse may be slow.
 inline void require_finite(const float* data, py::ssize_t count, const char* argument) {
-  std::uint32_t highest = 0;
-  for (py::ssize_t i = 0; i < count; ++i)
-    highest = std::max(highest, std::bit_cast<std::uint32_t>(data[i]) & 0x7F80'0000u);
-  if (highest == 0x7F80'0000u) throw InvalidArgument(argument, "NaN or infinity", "finite values");
+  if (!all_finite(data, count)) throw InvalidArgument(argument, "NaN or infinity", "finite values");
 }
 
 template <class T>

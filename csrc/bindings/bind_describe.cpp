@@ -12,6 +12,7 @@ DenseMap dense_map(const py::object& value) {
   const auto array = py::reinterpret_borrow<py::array>(value);
   require(py::isinstance<py::array_t<float>>(array) && array.ndim() == 3 && array.size() > 0, "map", shape_of(array),
           kMap);
+  require(is_aligned(array), "map", "misaligned memory", kMap);
   constexpr py::ssize_t kBytes = sizeof(float);
   for (int axis = 0; axis < 3; ++axis)
     require(array.strides(axis) % kBytes == 0, "map", "strides that are no multiple of 4 bytes", kMap);

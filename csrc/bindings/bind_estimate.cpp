@@ -2,7 +2,6 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "bind_transform.h"
 #include "estimate/estimate.h"
@@ -19,20 +18,6 @@ struct HeldPairs {
   HeldPairs() = default;
 };
 
-// Unlike a loop that may throw, this one is vectorised.
-void require_all_finite(const Array<float>& array, const char* argument) {
-  constexpr std::uint32_t kExponent = 0x7F800000u;
-  const float* data = array.data();
-  const py::ssize_t count = array.size();
-  std::uint32_t wrong = 0;
-  for (py::ssize_t i = 0; i < count; ++i) {
-    std::uint32_t bits;
-    std::memcpy(&bits, data + i, sizeof(bits));
-    wrong |= static_cast<std::uint32_t>((bits & kExponent) == kExponent);
-  }
-  require(wrong == 0, argument, "NaN or infinity", "finite values");
-}
-
 void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, const py::object& weight) {
   constexpr const char* kShape = "an (N, 2) float32 array";
   held.fixed = checked<float>(fixed, "fixed_xy", 2, kShape);
@@ -41,25 +26,23 @@ void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, co
   require(held.moving.shape(1) == 2, "moving_xy", shape_of(held.moving), kShape);
   require(held.moving.shape(0) == held.fixed.shape(0), "moving_xy", shape_of(held.moving), "as many rows as fixed_xy");
   require(held.fixed.shape(0) <= (1 << 20), "fixed_xy", shape_of(held.fixed), "at most 2^20 rows");
-  require_all_finite(held.fixed, "fixed_xy");
-  require_all_finite(held.moving, "moving_xy");
+  require_finite(held.fixed.data(), held.fixed.size(), "fixed_xy");
+  require_finite(held.moving.data(), held.moving.size(), "moving_xy");
   held.weighted = !weight.is_none();
   if (held.weighted) {
     held.weight = checked<float>(weight, "weight", 1, "None or an (N,) float32 array");
     require(held.weight.shape(0) == held.fixed.shape(0), "weight", shape_of(held.weight),
             "as many entries as fixed_xy has rows");
-    require_all_finite(held.weight, "weight");
+    require_finite(held.weight.data(), held.weight.size(), "weight");
     for (py::ssize_t i = 0; i < held.weight.size(); ++i)
       if (held.weight.data()[i] < 0) throw InvalidArgument("weight", "a negative entry", "entries >= 0");
   }
   held.count = static_cast<int>(held.fixed.shape(0));
 }
 
-constexpr const char* kKinds[] = {"identity", "similarity", "affine", "homography", "quadratic"};
-
 TransformKind kind_from(const std::string& kind, const char* argument) {
   for (int k = 1; k < 5; ++k)
-    if (kind == kKinds[k]) return static_cast<TransformKind>(k);
+    if (kind == kKindNames[k]) return static_cast<TransformKind>(k);
   throw InvalidArgument(argument, "'" + kind + "'", "'similarity', 'affine', 'homography' or 'quadratic'");
 }
 
@@ -76,10 +59,10 @@ py::tuple result_of(const Estimate& e, const py::array_t<std::uint8_t>& inlier) 
 void bind_estimate(py::module_& m) {
   using namespace py::literals;
   const EstimateOptions d;
-  m.attr("ESTIMATE_DEFAULTS") = py::dict("kind"_a = kKinds[static_cast<int>(d.kind)], "threshold_px"_a = d.threshold_px,
-                                         "confidence"_a = d.confidence, "max_iterations"_a = d.max_iterations,
-                                         "seed"_a = d.seed, "sorted"_a = d.sorted, "allow_mirror"_a = d.allow_mirror,
-                                         "min_scale"_a = d.min_scale, "max_scale"_a = d.max_scale);
+  m.attr("ESTIMATE_DEFAULTS") = py::dict(
+      "kind"_a = kKindNames[static_cast<int>(d.kind)], "threshold_px"_a = d.threshold_px, "confidence"_a = d.confidence,
+      "max_iterations"_a = d.max_iterations, "seed"_a = d.seed, "sorted"_a = d.sorted,
+      "allow_mirror"_a = d.allow_mirror, "min_scale"_a = d.min_scale, "max_scale"_a = d.max_scale);
   m.def(
       "estimate",
       [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight,
@@ -113,13 +96,13 @@ void bind_estimate(py::module_& m) {
         return result_of(out, inlier);
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight") = py::none(), py::kw_only(),
-      py::arg("kind") = kKinds[static_cast<int>(d.kind)], py::arg("threshold_px") = d.threshold_px,
+      py::arg("kind") = kKindNames[static_cast<int>(d.kind)], py::arg("threshold_px") = d.threshold_px,
       py::arg("confidence") = d.confidence, py::arg("max_iterations") = d.max_iterations, py::arg("seed") = d.seed,
       py::arg("sorted") = d.sorted, py::arg("allow_mirror") = d.allow_mirror, py::arg("min_scale") = d.min_scale,
       py::arg("max_scale") = d.max_scale);
 
   const UpgradeOptions u;
-  m.attr("UPGRADE_DEFAULTS") = py::dict("max_kind"_a = kKinds[static_cast<int>(u.max_kind)],
+  m.attr("UPGRADE_DEFAULTS") = py::dict("max_kind"_a = kKindNames[static_cast<int>(u.max_kind)],
                                         "threshold_px"_a = u.threshold_px, "min_gain"_a = u.min_gain);
   m.def(
       "upgrade",
@@ -151,7 +134,7 @@ void bind_estimate(py::module_& m) {
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight"), py::arg("start_kind"),
       py::arg("start_params"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(),
-      py::arg("max_kind") = kKinds[static_cast<int>(u.max_kind)], py::arg("threshold_px") = u.threshold_px,
+      py::arg("max_kind") = kKindNames[static_cast<int>(u.max_kind)], py::arg("threshold_px") = u.threshold_px,
       py::arg("min_gain") = u.min_gain);
 }
 

@@ -46,6 +46,7 @@ void bind_image(py::module_& m) {
   options["erode_px"] = defaults.erode_px;
   options["clip"] = defaults.clip;
   m.attr("IMAGE_DEFAULTS") = options;
+  m.attr("SMALLEST_SIDE_PX") = kSmallestSidePx;
 }
 
 }  // namespace fastretina::bindings

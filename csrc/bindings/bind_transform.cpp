@@ -1,6 +1,7 @@
 // core/transform.h on (N, 2) float64 points.
 #include "bind_transform.h"
 
+#include <iterator>
 #include <limits>
 
 #include "core/transform.h"
@@ -82,6 +83,9 @@ py::object composed(int outer_kind, const Array<double>& outer, int inner_kind, 
 }  // namespace
 
 void bind_transform(py::module_& m) {
+  py::tuple kinds(std::size(kKindNames));
+  for (std::size_t i = 0; i < std::size(kKindNames); ++i) kinds[i] = kKindNames[i];
+  m.attr("TRANSFORM_KINDS") = kinds;
   m.def("transform_apply", apply_points, py::arg("kind"), py::arg("params"), py::arg("points"));
   m.def("transform_invert_points", invert_points, py::arg("kind"), py::arg("params"), py::arg("targets"),
         py::arg("starts"));

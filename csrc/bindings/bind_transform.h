@@ -10,6 +10,9 @@
 
 namespace fastretina::bindings {
 
+// The names of TransformKind, by number; Python has them as TRANSFORM_KINDS.
+constexpr const char* kKindNames[] = {"identity", "similarity", "affine", "homography", "quadratic"};
+
 inline Transform transform_from(int kind, const Array<double>& params) {
   require(kind >= 0 && kind <= static_cast<int>(TransformKind::quadratic), "kind", std::to_string(kind),
           "0 (identity), 1 (similarity), 2 (affine), 3 (homography) or 4 (quadratic)");

@@ -28,7 +28,8 @@ class PythonImage {
     image_.height = static_cast<int>(array_.shape(0));
     image_.width = static_cast<int>(array_.shape(1));
     image_.channels = static_cast<int>(count);
-    make_pixels_adjacent();
+    if (!pixels_are_adjacent() || !is_aligned(array_))
+      array_ = py::module_::import("numpy").attr("array")(array_, py::arg("order") = "C");  // a copy
     image_.data = array_.data();
     image_.row_bytes = array_.strides(0);
   }
@@ -44,15 +45,13 @@ class PythonImage {
     throw InvalidArgument(argument, shape_of(array_), allowed);
   }
 
-  void make_pixels_adjacent() {
+  bool pixels_are_adjacent() const {
     py::ssize_t expected = array_.itemsize();
     for (py::ssize_t axis = array_.ndim() - 1; axis > 0; --axis) {
-      if (array_.strides(axis) != expected) {
-        array_ = py::module_::import("numpy").attr("ascontiguousarray")(array_);
-        return;
-      }
+      if (array_.strides(axis) != expected) return false;
       expected *= array_.shape(axis);
     }
+    return true;
   }
 
   py::array array_;
