@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "core/error.h"
+#include "core/finite.h"
+
 namespace fastretina {
 namespace {
 
@@ -121,6 +124,8 @@ void Features::run(const Image& image, Network& network, const FeatureOptions& o
   {
     const Stopwatch stopwatch(timings.describe);
     backend.describe(context, workspace, output.descriptors, keypoints, rows_.data());
+    if (!all_finite(rows_.data(), std::ptrdiff_t{keypoint_count_} * descriptors.dims))
+      throw EngineError("network: NaN or infinity in the descriptors");
   }
   const Stopwatch stopwatch(timings.refine);
   backend.ridges(context, workspace, plane, mask, options.ridges, ridges);

@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 #include <utility>
+
+#include "core/error.h"
 
 namespace fastretina {
 namespace {
@@ -75,6 +78,7 @@ void to_input_points(const PointPairs& pairs, const Features& fixed, const Featu
 
 Session::Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend)
     : network_(std::move(network)), options_(options), backend_(backend), context_(threads), rungs_(ladder()) {
+  require(options.ladder.max_rungs >= 1, "max_rungs", std::to_string(options.ladder.max_rungs), "1 or more");
   options_.features.image.multiple = network_->multiple();
   // What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
   options_.upgrade.max_kind = options.model.choice == TransformChoice::automatic

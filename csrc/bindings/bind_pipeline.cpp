@@ -1,6 +1,8 @@
 // The pipeline with a network that lives in Python: one call registers a pair.
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "array.h"
 #include "python_image.h"
@@ -10,14 +12,41 @@
 namespace fastretina::bindings {
 namespace {
 
+// What the network is fed with and answers, as Python arrays.
+constexpr const char *kMaps = "engine output 0 (class maps)", *kDescriptors = "engine output 1 (descriptors)";
+
+[[noreturn]] void reject(const char* what, const std::string& got, const char* expected) {
+  throw EngineError(std::string(what) + ": got " + got + ", expected " + expected);
+}
+
+std::string kind_of(const py::object& value) {
+  if (py::isinstance<py::array>(value)) return shape_of(py::reinterpret_borrow<py::array>(value));
+  return py::str(py::type::of(value)).cast<std::string>();
+}
+
+// `value` as an aligned float32 array of this shape, in any memory order.
+template <class Accepted>
+Accepted checked_output(const py::object& value, const char* what, int channels, int h, int w, const char* expected) {
+  const auto array = Accepted::ensure(value);
+  if (!array) reject(what, kind_of(value), expected);
+  const bool fits = array.ndim() == 3 && array.shape(0) == channels && array.shape(1) == h && array.shape(2) == w;
+  if (!fits) reject(what, shape_of(array), expected);
+  return array;
+}
+
 // An engine written in Python: an object with `multiple`, `dims` and run(plane (H, W) float32) -> (class maps
-// (2, H/4, W/4) float32, descriptors (D, H/4, W/4) float32 in any memory order).
+// (2, H/4, W/4) float32, descriptors (D, H/4, W/4) float32 in any memory order). The plane is read-only, and gone after
+// the call.
 class PythonNetwork : public Network {
  public:
   explicit PythonNetwork(py::object engine)
       : engine_(std::move(engine)),
         multiple_(engine_.attr("multiple").cast<int>()),
-        dims_(engine_.attr("dims").cast<int>()) {}
+        dims_(engine_.attr("dims").cast<int>()) {
+    if (multiple_ < 1 || multiple_ % kStride != 0)
+      reject("engine.multiple", std::to_string(multiple_), "a multiple of 4");
+    if (dims_ < 1) reject("engine.dims", std::to_string(dims_), "1 or more");
+  }
   ~PythonNetwork() override {
     const py::gil_scoped_acquire gil;
     engine_ = {};
@@ -27,18 +56,14 @@ class PythonNetwork : public Network {
   NetworkOutput run(View<const float> plane) override {
     const py::gil_scoped_acquire gil;
     const Array<float> input({plane.height, plane.width}, plane.data, py::none());  // shares the memory
-    const auto output = engine_.attr("run")(input).cast<py::tuple>();
+    input.attr("setflags")(py::arg("write") = false);
+    const py::object output = engine_.attr("run")(input);
+    if (!py::isinstance<py::sequence>(output) || py::len(output) != 2)
+      reject("engine output", kind_of(output), "a pair (class maps, descriptors)");
     const int h = plane.height / kStride, w = plane.width / kStride;
-    const auto maps = checked<float>(output[0], "engine output 0 (class maps)", 3, "a (2, H/4, W/4) float32 array");
-    require(maps.shape(0) == 2 && maps.shape(1) == h && maps.shape(2) == w, "engine output 0 (class maps)", shape_of(maps),
-            "a (2, H/4, W/4) float32 array");
-    descriptors_ = py::array_t<float>::ensure(output[1]);
-    require(descriptors_ && descriptors_.ndim() == 3 && descriptors_.shape(0) == dims_ && descriptors_.shape(1) == h &&
-                descriptors_.shape(2) == w,
-            "engine output 1 (descriptors)", shape_of(descriptors_), "a (D, H/4, W/4) float32 array");
-    difference_.resize(static_cast<std::size_t>(h) * static_cast<std::size_t>(w));
-    const float *vessel = maps.data(0), *background = maps.data(1);
-    for (std::size_t i = 0; i < difference_.size(); ++i) difference_[i] = vessel[i] - background[i];
+    const py::object maps = output[py::int_(0)], descriptors = output[py::int_(1)];
+    take_difference(checked_output<Array<float>>(maps, kMaps, 2, h, w, "a (2, H/4, W/4) float32 array"));
+    descriptors_ = checked_output<AnyOrder>(descriptors, kDescriptors, dims_, h, w, "a (D, H/4, W/4) float32 array");
     const auto stride = [&](int axis) { return descriptors_.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
     return {{difference_.data(), w, h}, {descriptors_.data(), dims_, h, w, stride(0), stride(1), stride(2)}};
   }
@@ -47,10 +72,20 @@ class PythonNetwork : public Network {
   int dims() const override { return dims_; }
 
  private:
+  using AnyOrder = py::array_t<float, static_cast<int>(py::array::forcecast) | kAligned>;
+
+  void take_difference(const Array<float>& maps) {
+    difference_.resize(static_cast<std::size_t>(maps.size()) / 2);
+    const float *vessel = maps.data(0), *background = maps.data(1);
+    for (std::size_t i = 0; i < difference_.size(); ++i) difference_[i] = vessel[i] - background[i];
+    if (!all_finite(difference_.data(), static_cast<std::ptrdiff_t>(difference_.size())))
+      reject(kMaps, "NaN or infinity", "finite logits");
+  }
+
   py::object engine_;
   int multiple_, dims_;
   std::vector<float> difference_;
-  py::array_t<float> descriptors_;  // keeps the last output alive
+  AnyOrder descriptors_;  // keeps the last output alive
 };
 
 py::dict quality_dict(const Candidate& c) {

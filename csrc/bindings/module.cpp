@@ -26,12 +26,14 @@ PYBIND11_MODULE(_core, m) {
   m.doc() = "The native rooms of fastretina; use fastretina.ops.";
   m.attr("__version__") = FASTRETINA_VERSION;
 
-  // Misuse surfaces as fastretina.errors.InvalidInput.
+  // Misuse surfaces as fastretina.errors.InvalidInput, a broken network as EngineError.
   py::register_exception_translator([](std::exception_ptr pointer) {
     try {
       if (pointer) std::rethrow_exception(pointer);
     } catch (const InvalidArgument& error) {
       py::set_error(py::module_::import("fastretina.errors").attr("InvalidInput"), error.what());
+    } catch (const EngineError& error) {
+      py::set_error(py::module_::import("fastretina.errors").attr("EngineError"), error.what());
     }
   });
 

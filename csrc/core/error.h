@@ -1,4 +1,5 @@
-// Misuse is an error: one exception that names the argument, what was got and what is allowed.
+// Misuse is an error: one exception that names the argument, what was got and what is allowed. A network that answers
+// nonsense is another: no caller's argument is to blame.
 // (Failure to register is data, not an error: see quality/quality.h.)
 #pragma once
 
@@ -9,6 +10,11 @@ namespace fastretina {
 
 struct InvalidArgument : std::invalid_argument {
   InvalidArgument(const std::string& argument, const std::string& got, const std::string& allowed);
+};
+
+// A network that is broken or not what it says it is.
+struct EngineError : std::runtime_error {
+  using std::runtime_error::runtime_error;
 };
 
 // Throws InvalidArgument unless `ok`. Where all is well nothing allocates: a literal is taken as it is, and a number or

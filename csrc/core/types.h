@@ -70,7 +70,7 @@ struct Matches {
   int* moving = nullptr;   // capacity, row in the MOVING set
   float* score = nullptr;  // capacity, cosine similarity
   int* count = nullptr;    // 1
-  int capacity = 0;        // at least the FIXED set's capacity
+  int capacity = 0;        // at least the smaller of the two sets' counts: no row is matched twice
 };
 
 // Corresponding points, best first when they are score-sorted.

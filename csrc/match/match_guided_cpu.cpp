@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/error.h"
 #include "core/order.h"
 #include "core/transform.h"
 #include "match/match.h"
@@ -136,6 +137,7 @@ void match_guided(const Context&, Workspace& workspace, const Descriptors& fixed
                   const Keypoints& fixed_points, const Keypoints& moving_points, const Transform& T_fixed_moving,
                   const GuidedMatchOptions& options, const Matches& out) {
   const int n = *fixed.count, m = *moving.count;
+  require(out.capacity >= std::min(n, m), "out", "too small a capacity", "at least the smaller count");
   *out.count = 0;
   if (n == 0 || m == 0) return;
   const Workspace::Frame frame(workspace);

@@ -16,11 +16,12 @@ class Network {
  public:
   virtual ~Network() = default;
 
-  // plane: height and width are multiples of multiple(). The output stays valid until the next run. Throws on failure.
-  // One session calls at a time.
+  // plane: height and width are multiples of multiple(). The output stays valid until the next run. Its difference map
+  // must be finite, its descriptors where a key point reads them. Throws EngineError on failure.
+  // plane is valid during the call only. One session calls at a time.
   virtual NetworkOutput run(View<const float> plane) = 0;
 
-  virtual int multiple() const = 0;  // what plane sizes are padded to
+  virtual int multiple() const = 0;  // what plane sizes are padded to: a multiple of 4
   virtual int dims() const = 0;      // of a descriptor
 };
 

@@ -12,10 +12,13 @@ namespace {
 constexpr int kBuckets = 4096;
 
 // Bucket 0 holds the best scores. Subtraction, product and truncation are monotone, so the order of buckets never
-// contradicts the order of scores; f64 keeps every intermediate finite.
+// contradicts the order of scores; f64 keeps every intermediate finite. An infinite score leaves one bucket for all.
 struct Bucketing {
   double top, scale;
-  int operator()(float score) const { return static_cast<int>((top - static_cast<double>(score)) * scale); }
+  int operator()(float score) const {
+    const double at = (top - static_cast<double>(score)) * scale;
+    return at > 0 ? static_cast<int>(at) : 0;
+  }
 };
 
 Bucketing bucketing(const Candidate* candidates, int n) {

@@ -64,6 +64,19 @@ bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, 
   return shift <= options.max_shift_px && frame_shift(start, result, finest(moving)) <= options.max_frame_shift_px;
 }
 
+void check(const RefineOptions& options) {
+  const auto at_least_0 = [](double value, const char* name) {
+    if (!(value >= 0)) throw InvalidArgument(name, std::to_string(value), "0 or more");
+  };
+  at_least_0(options.max_iterations, "max_iterations");
+  at_least_0(options.epsilon_px, "epsilon_px");
+  at_least_0(options.max_shift_px, "max_shift_px");
+  at_least_0(options.max_frame_shift_px, "max_frame_shift_px");
+  at_least_0(options.samples_per_point, "samples_per_point");
+  at_least_0(options.min_points, "min_points");
+  if (!(options.bend_px > 0)) throw InvalidArgument("bend_px", std::to_string(options.bend_px), "a positive length");
+}
+
 void check(const RidgeMap& map, const char* argument) {
   for (int k = 0; k < kRidgeLevels; ++k) {
     const auto plane = finest(map);
@@ -119,8 +132,7 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
             const Transform& start, const RefineOptions& options, Refinement* out) {
   check(fixed, "fixed");
   check(moving, "moving");
-  require(options.max_iterations >= 0, "max_iterations", std::to_string(options.max_iterations), "0 or more");
-  require(options.bend_px > 0, "bend_px", std::to_string(options.bend_px), "a positive length");
+  check(options);
   *out = {};
   out->T_fixed_moving = start;
   out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, nullptr);

@@ -1,9 +1,11 @@
 // match and match_guided against the plain definition, at sizes around every tile edge, at every SIMD level.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "check.h"
+#include "core/error.h"
 #include "core/order.h"
 #include "core/rng.h"
 #include "core/simd.h"
@@ -122,6 +124,27 @@ void check_guided(const Context& context, Workspace& workspace) {
   CHECK(narrow.count == 0);
 }
 
+// No contract says what comes out, but nothing outside the arrays is touched.
+void check_not_finite(const Context& context, Workspace& workspace) {
+  Set a(20, 16, 6), b(33, 16, 7);
+  std::fill(a.rows.begin(), a.rows.end(), std::numeric_limits<float>::quiet_NaN());
+  Found found(20);
+  cpu::match(context, workspace, a.view(), b.view(), {}, found.view());
+  CHECK(found.count == 0);
+}
+
+void check_capacity(const Context& context, Workspace& workspace) {
+  const Set a(20, 16, 6), b(33, 16, 7);
+  Found found(19);
+  bool caught = false;
+  try {
+    cpu::match(context, workspace, a.view(), b.view(), {}, found.view());
+  } catch (const InvalidArgument&) {
+    caught = true;
+  }
+  CHECK(caught && found.count == -1);
+}
+
 }  // namespace
 
 int main() {
@@ -132,6 +155,8 @@ int main() {
       Workspace workspace;
       check_match(context, workspace);
       check_guided(context, workspace);
+      check_not_finite(context, workspace);
+      check_capacity(context, workspace);
     }
   }
   return 0;

@@ -1,5 +1,6 @@
 // nms against its definition, on a strided, exactly sized map.
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 #include "check.h"
@@ -19,11 +20,26 @@ bool first_in_window(View<const float> map, int x, int y, int radius) {
   return true;
 }
 
+// An infinite score is the best one, as better() says.
+void takes_infinity(const Context& context, Workspace& workspace) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> scores(40 * 30, -kInfinity), xy(200), score(100);
+  for (std::size_t i = 0; i < scores.size(); i += 7) scores[i] = static_cast<float>(i % 91);
+  scores[600] = scores[1000] = kInfinity;
+  int count = -1;
+  cpu::nms(context, workspace, View<const float>(scores.data(), 40, 30), {}, {2, 100, 0.0f},
+           {xy.data(), score.data(), &count, 100});
+  CHECK(count > 10 && score[0] == kInfinity && score[1] == kInfinity && score[2] < kInfinity);
+  CHECK(xy[0] == 0 && xy[1] == 15 && xy[2] == 0 && xy[3] == 25);
+  for (int i = 1; i < count; ++i) CHECK(score[static_cast<std::size_t>(i)] <= score[static_cast<std::size_t>(i - 1)]);
+}
+
 }  // namespace
 
 int main() {
   const Context context(2);
   Workspace workspace;
+  takes_infinity(context, workspace);
   for (const SimdLevel level : {SimdLevel::scalar, SimdLevel::avx2, SimdLevel::avx512})
     for (int height = 0; height <= 70; height = 2 * height + 1)
       for (int width : {0, 1, 2, 5, 15, 16, 17, 33, 50})

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "check.h"
+#include "core/error.h"
 #include "pipeline.h"
 
 namespace {
@@ -240,11 +241,54 @@ void allocates_nothing_after_warm_up() {
   CHECK(session.workspace().capacity_bytes() == workspace);
 }
 
+// A network that says NaN is broken, whatever the images are; a pair it can answer is not harmed by that.
+class BrokenNetwork : public FilterNetwork {
+ public:
+  explicit BrokenNetwork(const bool& broken) : broken_(broken) {}
+  NetworkOutput run(View<const float> plane) override {
+    NetworkOutput output = FilterNetwork::run(plane);
+    nothing_.assign(static_cast<std::size_t>(plane.width / 4 * plane.height / 4 * dims()), std::nanf(""));
+    if (broken_) output.descriptors.data = nothing_.data();
+    return output;
+  }
+
+ private:
+  const bool& broken_;
+  std::vector<float> nothing_;
+};
+
+template <class Error, class Body>
+bool throws(Body&& body) {
+  try {
+    body();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}
+
+void misuse_is_an_error() {
+  const Scene scene(1);
+  const Photograph fixed(scene, {}, kWidth, kHeight);
+  bool broken = true;
+  Session session(std::make_shared<BrokenNetwork>(broken), small_options(), 1);
+  Prepared prepared;
+  CHECK(throws<EngineError>([&] { session.prepare(fixed.image(), prepared); }));
+  broken = false;
+  session.prepare(fixed.image(), prepared);
+  CHECK(session.register_pair(prepared, fixed.image()).best.found);
+
+  Options no_attempt = small_options();
+  no_attempt.ladder.max_rungs = 0;
+  CHECK(throws<InvalidArgument>([&] { Session(std::make_shared<FilterNetwork>(), no_attempt, 1); }));
+}
+
 }  // namespace
 
 int main() {
   finds_known_maps();
   refuses_what_shows_nothing();
+  misuse_is_an_error();
   threads_change_no_bit();
   allocates_nothing_after_warm_up();
   return 0;
