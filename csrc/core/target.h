@@ -1,8 +1,7 @@
 // One kernel body, compiled for every SIMD level and chosen at run time.
 //
-//   FR_INLINE void scale_body(float* out, const float* in, int n) { ... }        // plain loops; the compiler
-//   vectorises FR_DISPATCH(scale, (float* out, const float* in, int n), (out, in, n))       // defines scale(out, in,
-//   n)
+//   FR_INLINE void scale_body(float* out, const float* in, int n) { ... }      // plain loops for the compiler
+//   FR_DISPATCH(scale, (float* out, const float* in, int n), (out, in, n))     // defines scale(out, in, n)
 //
 // The body says fmaf where it means it and fixes the order of its sums, so that every level gives the same bits.
 #pragma once

@@ -202,6 +202,8 @@ bool grow_candidates(const Search& s, const Shortlist& list, int pool, Best& bes
     if (gain <= best.gain) continue;
     best.model = model, best.gain = gain, improved = true;
     settle(s, best);
+    // Of the model as grown: settle() may have found a better one, but the count only decides whether near-records are
+    // tried, too.
     best.hits = s.kernel.hits(s.problem.scattered, as_hypothesis(model), static_cast<float>(s.squared), 0,
                               s.problem.scattered.padded());
   }

@@ -39,7 +39,6 @@ void rows_from_middle(int height, Visit&& visit) {
     const int y = i % 2 ? height / 2 - 1 - i / 2 : height / 2 + i / 2;
     if (y >= 0 && y < height && !visit(y)) return;
   }
-  if (height % 2) visit(height - 1);
 }
 
 void green_row(const Image& image, int y, void* out) {
@@ -95,10 +94,9 @@ Source choose_source(Workspace& workspace, const Image& image) {
   return green_is_empty(green, luma) ? Source::luma : Source::green;
 }
 
-float unit_of(const Context& context, const Image& image) {
+float unit_of(const Image& image) {
   if (image.type == PixelType::u8) return 1.f / 255.f;
   if (image.type == PixelType::f32) return 1.f;
-  (void)context;
   std::uint16_t maximum = 0;
   for (int y = 0; y < image.height && maximum <= 16383; ++y)
     max_u16(static_cast<const std::uint16_t*>(row_of(image, y)), image.width * image.channels, &maximum);
@@ -218,7 +216,7 @@ void resize(const Context& context, Workspace& workspace, const Image& input, co
   Workspace::Frame frame(workspace);
   Recipe recipe;
   recipe.source = choose_source(workspace, input);
-  recipe.unit = unit_of(context, input);
+  recipe.unit = unit_of(input);
 
   const int longer = std::max(input.width, input.height);
   const Axis across = make_axis(workspace, input.width, geometry.content.width, longer, options.working_size);

@@ -3,9 +3,8 @@
 // The status is the first of these that holds:
 //   no_content        contrast of either image below min_contrast, or fewer than min_keypoints key points
 //   too_few_matches   no transform was found, or fewer than min_inliers support it
-//   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of [min_scale,
-//   max_scale];
-//                     anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
+//   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of
+//                     [min_scale, max_scale]; anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
 //   low_agreement     confidence below min_confidence
 //   ok
 // The confidence is a logistic model (quality_math.h) where the status is ok or low_agreement, and 0 otherwise.

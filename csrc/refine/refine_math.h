@@ -9,8 +9,7 @@
 
 namespace fastretina::refine_math {
 
-// ---- ridges
-// ----------------------------------------------------------------------------------------------------------
+// ---- ridges ----
 
 constexpr int kMaxRadius = 32;
 
@@ -80,9 +79,9 @@ FR_HD float s2_of(std::uint32_t pixel) {
   return static_cast<float>(static_cast<std::int32_t>(pixel >> 16 & 255) - 128) * (1.0f / 127);
 }
 
-// ---- the map in normalised coordinates
-// ------------------------------------------------------------------------------- u = (x - centre) / radius of MOVING;
-// X = (polynomial of u, v) / (w0 + w1 u + w2 v) + origin of FIXED. Every kind fits in.
+// ---- the map in normalised coordinates ----
+// u = (x - centre) / radius of MOVING; X = (polynomial of u, v) / (w0 + w1 u + w2 v) + origin of FIXED. Every kind
+// fits in.
 
 struct Frame {
   double cx = 0, cy = 0, radius = 1;

@@ -33,8 +33,7 @@ float* take_row(Workspace& workspace, int width) {
   return row + kPad;
 }
 
-// ---- Hessian
-// ---------------------------------------------------------------------------------------------------------
+// ---- Hessian ----
 
 struct HessianRow {
   const float* rows[2 * kMaxRadius + 1];  // plane rows y - radius ... y + radius
@@ -95,8 +94,7 @@ FR_INLINE void hessian_row_body(const HessianTaps& taps, const HessianRow& row, 
 }
 FR_CLONES(hessian_row, (const HessianTaps& taps, const HessianRow& row, int width), (taps, row, width))
 
-// ---- field of view
-// ---------------------------------------------------------------------------------------------------
+// ---- field of view ----
 
 FR_INLINE void min_row(const std::uint8_t* __restrict a, std::uint8_t* __restrict out, int width) {
   for (int x = 0; x < width; ++x) out[x] = a[x] < out[x] ? a[x] : out[x];
@@ -132,8 +130,7 @@ FR_INLINE void sum_row_body(const float* values, int n, double& sum) {
 }
 FR_CLONES(sum_row, (const float* values, int n, double& sum), (values, n, sum))
 
-// ---- levels
-// ----------------------------------------------------------------------------------------------------------
+// ---- levels ----
 
 FR_INLINE void saturate_row_body(float* __restrict strength, float* __restrict c2, float* __restrict s2, float knee,
                                  int width) {
@@ -211,8 +208,7 @@ void halve(const Context& context, Workspace& workspace, const Planes& from, con
   });
 }
 
-// ---- points
-// ----------------------------------------------------------------------------------------------------------
+// ---- points ----
 
 // A lattice over the field of view. Ridge tops alone would be fewer points, but say nothing of where no vessel is: they
 // leave a bias that a lattice has not, and jittering the lattice makes it a worse quadrature.
