@@ -9,8 +9,8 @@ from typing import Any
 from fastretina.torch_path.options import QualityOptions
 
 GRID = 17
-BIAS = -17.5108
-WEIGHTS = (10.13, 2.69566, 0.552217, 5.85704, -1.18701, 6.66027)  # those of csrc/quality/quality_math.h
+BIAS = -19.9873
+WEIGHTS = (12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154)  # those of csrc/quality/quality_math.h
 
 
 def _jacobian(kind: str, p: Sequence[float], x: float, y: float) -> tuple[float, float, float, float, float]:
