@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, its exit status. A stand-in registers: every outcome occurs."""
 
+import importlib.util
 import json
 import os
 import sys
@@ -151,6 +152,10 @@ def test_register_misuse(images: tuple, tmp_path: Path, capsys: pytest.CaptureFi
     assert "invalid choice: 'abacus'" in misuse(["register", fixed, moving, "-o", out, "--engine", "abacus"], capsys)
     assert "threads: got 0" in misuse(["register", fixed, moving, "-o", out, "--threads", "0"], capsys)
     assert "required" in misuse(["register", fixed, moving], capsys)
+    assert "output: got an empty path" in misuse(["register", fixed, moving, "-o", ""], capsys)
+    assert "output: got an empty path" in misuse(["demo", "-o", ""], capsys)
+    assert "--eye: got -1; allowed: 0" in misuse(["demo", "-o", out, "--eye", "-1"], capsys)
+    assert not os.path.exists(out)
     assert "invalid choice" in misuse(["registr"], capsys)
     assert "required" in misuse([], capsys)
 
@@ -166,7 +171,7 @@ def test_errors_of_the_registrar(
 
         monkeypatch.setattr(StandIn, "register", register)
 
-    for error in (InvalidInput("fixed: NaN"), EngineError("engine: 'tensorrt' is not installed")):
+    for error in (InvalidInput("fixed: NaN"), EngineError("engine: 'onnxruntime' is not installed")):
         fails_with(error)
         assert str(error) in misuse(command, capsys)
     fails_with(KeyError("x"))
@@ -245,6 +250,7 @@ def test_apply_misuse(saved: str, images: tuple, tmp_path: Path, capsys: pytest.
         ([saved, images[1], "-o", str(tmp_path / "x.jpg")], "uint16 pixels do not fit into JPG"),
         ([saved, str(tmp_path / "p.csv"), "-o", str(tmp_path / "q.csv")], "NaN or infinity among the points"),
         ([saved, images[1], "-o", images[0] + "/x.png"], "cannot be made"),
+        ([saved, images[1], "-o", ""], "output: got an empty path"),
     ]:
         assert message in misuse(["apply", *arguments], capsys)
     assert not os.path.exists(out)
@@ -318,7 +324,9 @@ def test_doctor_fails_if_registration_does(capsys: pytest.CaptureFixture, stand_
 
 def test_train_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     command = ["train", "--data", str(tmp_path / "no"), "-o", str(tmp_path / "run"), "--steps", "1"]
-    assert misuse(command, capsys)  # no torch, or no data: both are named, neither is a crash
+    torch = importlib.util.find_spec("torch") is not None
+    missing = f"data: {tmp_path / 'no'} is not a folder" if torch else "torch is missing; remedy: pip install"
+    assert missing in misuse(command, capsys)
     assert "one of the arguments --minutes --steps is required" in misuse(command[:-2], capsys)
 
 

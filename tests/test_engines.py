@@ -70,6 +70,64 @@ def test_misuse(manifest):
         engines.load_manifest("nothing")
 
 
+def test_every_engine_says_where_it_runs(manifest):
+    for name in engines.available():
+        engine = engines.create(name, manifest, precision="f32", device="cpu", threads=1)
+        assert (engine.name, engine.precision, engine.device) == (name, "f32", "cpu")
+
+
+def test_a_cuda_device_that_is_not_there_is_refused(manifest, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(EngineError, match=r"device: got 'cuda:2', and torch sees 2 CUDA devices"):
+        engines.create("torch", manifest, precision="f32", device="cuda:2", threads=1)
+
+
+def custom(folder, **size):
+    """A weight set of a network of other sizes; only its PyTorch file is there."""
+    from fastretina.engines import export
+    from fastretina.networks.retina_craquelure import NetworkSize, RetinaCraquelureNet
+
+    network = RetinaCraquelureNet(NetworkSize(**size))
+    tensors = export.export_safetensors(network, folder / "own.safetensors")
+    facts = {"name": "own", "pad_multiple": 8, "descriptor_dims": network.size.dim, "network": network.size.as_dict()}
+    export.write_manifest(folder / "own.toml", facts, {"onnx": tensors, "safetensors": tensors})
+    return folder / "own.toml"
+
+
+def test_a_network_of_other_sizes_is_built_from_its_manifest(tmp_path, plane):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    path = custom(tmp_path, quarter=16, dim=32, eighth_dilations=(1,))
+    maps, descriptors = run("torch", engines.load_manifest(path), plane)
+    assert maps.shape == (2, 24, 32)
+    assert descriptors.shape == (32, 24, 32)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("dim = 32", "dim = 64"),  # not the sizes of the weights
+        ("dim = 32", "dimm = 32"),
+        ("dim = 32", "dim = 'x'"),
+        ("descriptor_dims = 32", "descriptor_dims = 64"),
+        ("pad_multiple = 8", "pad_multiple = 16"),
+        ("[network]", "[size]"),  # then the sizes of the shipped network count
+    ],
+)
+def test_weights_of_another_network_than_the_manifest_says(tmp_path, old, new):
+    pytest.importorskip("torch")
+    pytest.importorskip("safetensors")
+    path = custom(tmp_path, dim=32)
+    text = path.read_text()
+    assert f"\n{old}\n" in text
+    path.write_text(text.replace(f"\n{old}\n", f"\n{new}\n"))
+    with pytest.raises(EngineError, match="weights: ") as error:
+        engines.load_manifest(path).torch_network()
+    assert len(str(error.value)) < 600
+
+
 def test_altered_or_missing_weights_are_refused(manifest, tmp_path):
     for file in manifest.folder.iterdir():
         shutil.copy(file, tmp_path)

@@ -118,10 +118,10 @@ def test_an_oracle_scores_full_marks(folder: tuple[Path, Transform]) -> None:
     assert summary["none"]["silent_failures"] == summary["none"]["refused"] == 0
     assert summary["mirror"]["silent_failures"] == 2
     assert summary["none CF>FA"]["n"] == 2
-    assert summary["wrong"] == {"n": 2, "false_accepts": 2}
+    assert summary["wrong"] == {"n": 2, "false_accepts": 2, "exceptions": 0}
     table = markdown(summary)
     assert re.search(r"\| none +\| 2 \| 100.0% \|", table)
-    assert "Wrong pairs: 2 of 2 accepted." in table
+    assert "Wrong pairs: 2 of 2 accepted, 0 crashed." in table
 
 
 def test_landmarks_of_a_crop_stay_on_their_pixels(folder: tuple[Path, Transform]) -> None:
@@ -144,6 +144,16 @@ def test_a_crash_is_a_miss(folder: tuple[Path, Transform]) -> None:
     assert not row["ok"]
     assert row["status"] == "exception: a crash"
     assert row["error"] == math.inf
+    assert row["exception"]
+    numbers = summarise([row])["none"]
+    assert (numbers["exceptions"], numbers["refused"], numbers["sr_me_10"]) == (1, 0, 0)
+
+
+def test_a_crash_on_a_wrong_pair_is_no_refusal(folder: tuple[Path, Transform]) -> None:
+    write_image(folder[0] / "a_m.png", np.zeros((200, 200), np.uint8))  # crossed with b it crashes the oracle
+    summary = summarise(evaluate(Oracle(folder[1]), load_pairs(folder[0]), wrong=True))
+    assert summary["wrong"] == {"n": 2, "false_accepts": 1, "exceptions": 1}
+    assert "Wrong pairs: 1 of 2 accepted, 1 crashed." in markdown(summary)
 
 
 def test_malformed_listings_are_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Registration as a value, the checked configuration, and a light import."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -7,7 +8,8 @@ import sys
 import fastretina
 import numpy as np
 import pytest
-from fastretina import Config, InvalidInput, Registration, Transform
+from fastretina import Config, InvalidInput, Registration, Transform, engines
+from fastretina.config import CHOICES
 
 
 def registration(**changes) -> Registration:
@@ -87,6 +89,8 @@ def test_warp_refuses_what_does_not_fit() -> None:
         registration(status="no_content", transform=None).warp(np.zeros((90, 120), np.uint8))
     with pytest.raises(InvalidInput, match=r"moving: got size \(50, 90\)"):
         registration().warp(np.zeros((90, 50), np.uint8))
+    with pytest.raises(InvalidInput, match="moving: got list, expected a NumPy array"):
+        registration().warp([[1]])
     with pytest.raises(InvalidInput, match="allowed: nearest, linear, cubic"):
         registration().warp(np.zeros((90, 120), np.uint8), interpolation="lanczos")
 
@@ -119,6 +123,19 @@ def test_config_misuse(keywords: dict, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_a_config_is_checked_however_it_is_made() -> None:
+    with pytest.raises(InvalidInput, match="transform: got 'foo'"):
+        Config(transform="foo")
+    with pytest.raises(InvalidInput, match="threads: got -3"):
+        dataclasses.replace(Config(), threads=-3)
+
+
+def test_every_engine_that_can_be_asked_for_exists() -> None:
+    assert CHOICES["engine"] == ("auto", *engines.ENGINES)
+    with pytest.raises(InvalidInput, match="engine: got 'tensorrt'; allowed: auto, openvino"):
+        Config.from_keywords(engine="tensorrt")
+
+
 def test_config_takes_what_is_allowed() -> None:
     config = Config.from_keywords(threads=np.int64(2), device="cuda:1", precision="int8", seed=7)
     assert (config.threads, config.device, config.precision, config.seed) == (2, "cuda:1", "int8", 7)
@@ -126,7 +143,7 @@ def test_config_takes_what_is_allowed() -> None:
 
 
 def test_import_loads_nothing_heavy() -> None:
-    heavy = ("cv2", "torch", "openvino", "onnxruntime", "onnx", "matplotlib")
+    heavy = ("cv2", "torch", "openvino", "onnxruntime", "onnx", "matplotlib", "tensorrt", "fastretina._core")
     code = f"import fastretina, sys; print([m for m in {heavy} if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     document, transform = _load(args.transform)
     if args.inverse:
         transform = transform.inverse
+    if not args.output:
+        raise InvalidInput("output: got an empty path; give a file or a folder ('.' is the current one)")
     output = _output_path(Path(args.output), Path(args.input))
     if Path(args.input).suffix.lower() in _TABLES:
         _map_points(args, transform, output)

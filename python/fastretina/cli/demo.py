@@ -19,6 +19,7 @@ from fastretina.cli.common import (
     say,
 )
 from fastretina.cli.register import PICTURES, describe, output_files
+from fastretina.errors import InvalidInput
 
 HELP = "register a synthetic pair and report the true error"
 MAX_ERROR_PX = 3.0
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     from fastretina.synth import synthetic_pair
 
     registrar_keywords(args)
+    if args.eye < 0:
+        raise InvalidInput(f"--eye: got {args.eye}; allowed: 0, 1, 2 ...")
     with OutputFolder(args.output) as folder:
         pair = synthetic_pair(args.eye, (args.size, args.size), tuple(args.modalities), args.difficulty)
         result = make_registrar(args).register(pair.fixed, pair.moving)

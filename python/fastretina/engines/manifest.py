@@ -61,14 +61,36 @@ class Manifest:
         return path
 
     def torch_network(self) -> nn.Module:
-        """The network as a module with its trained weights."""
-        from safetensors.torch import load_file
+        """The network as a module with its trained weights, of the sizes in the table ``network`` (none: as shipped).
 
-        from fastretina.networks.retina_craquelure import RetinaCraquelureNet
+        Raises EngineError if safetensors is not installed, or the weights are not of a network of these facts.
+        """
+        try:
+            from safetensors import SafetensorError
+            from safetensors.torch import load_file
+        except ModuleNotFoundError as error:
+            raise EngineError("weights: safetensors is not installed; remedy: pip install safetensors") from error
 
-        network = RetinaCraquelureNet()
-        network.load_state_dict(load_file(self.weights("torch")))
+        from fastretina.networks.retina_craquelure import PAD_MULTIPLE, NetworkSize, RetinaCraquelureNet
+
+        path = self.weights("torch")
+        try:
+            network = RetinaCraquelureNet(NetworkSize.from_dict(self.data.get("network", {})))
+            network.load_state_dict(load_file(path))
+        except (TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+            raise EngineError(
+                f"weights: {path} is no network of the sizes in its manifest ({_brief(error)})"
+            ) from error
+        if (network.size.dim, PAD_MULTIPLE) != (self.dims, self.multiple):
+            got = f"descriptor_dims {self.dims} and pad_multiple {self.multiple}"
+            raise EngineError(f"weights: the manifest says {got}; the network has {network.size.dim}, {PAD_MULTIPLE}")
         return network
+
+
+def _brief(error: Exception) -> str:
+    """The first lines of what may be a list of every tensor."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])
 
 
 def load_manifest(weights: str | Path) -> Manifest:

@@ -55,6 +55,7 @@ def release(
         "pad_multiple": PAD_MULTIPLE,
         "descriptor_dims": network.size.dim,
         "onnx_opset": export.OPSET,
+        "network": network.size.as_dict(),
         "input": {
             "name": export.INPUT,
             "plane": "green of a colour image, else the gray values",

@@ -99,14 +99,15 @@ def _timed(registrar: Registers, fixed: NDArray[Any], moving: NDArray[Any]) -> t
     except Exception as error:  # one crash must not hide the other pairs
         return {
             "ok": False,
+            "exception": True,
             "status": f"exception: {error}"[:200],
             "confidence": 0.0,
             "ms": math.nan,
             "cpu_ms": math.nan,
         }, None
     ms, cpu_ms = (time.perf_counter() - wall) * 1e3, (time.process_time() - cpu) * 1e3
-    row = {"ok": result.ok, "status": result.status, "confidence": float(result.confidence), "ms": ms, "cpu_ms": cpu_ms}
-    return row, result
+    row = {"ok": result.ok, "exception": False, "status": result.status, "confidence": float(result.confidence)}
+    return row | {"ms": ms, "cpu_ms": cpu_ms}, result
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, Row]:
@@ -121,7 +122,8 @@ def summarise(rows: Sequence[Row]) -> dict[str, Row]:
         for modalities in sorted({r["modalities"] for r in of_kind}):
             summary[f"{kind} {modalities}"] = _numbers([r for r in of_kind if r["modalities"] == modalities])
     if wrong := [r for r in rows if r["kind"] == WRONG]:
-        summary[WRONG] = {"n": len(wrong), "false_accepts": sum(r["ok"] for r in wrong)}
+        accepted, crashed = sum(r["ok"] for r in wrong), sum(r["exception"] for r in wrong)
+        summary[WRONG] = {"n": len(wrong), "false_accepts": accepted, "exceptions": crashed}
     good = [r["candidate_error"] < GOOD_PX for r in rows]
     confidence = [r["confidence"] for r in rows]
     summary["confidence"] = {
@@ -145,7 +147,8 @@ def _numbers(rows: Sequence[Row]) -> Row:
         "median_px": metrics.median(errors),
         "repeatability": float(np.mean(repeated)) if repeated else math.nan,
         "inlier_ratio": float(np.mean(ratios)) if ratios else math.nan,
-        "refused": sum(not r["ok"] for r in rows),
+        "refused": sum(not r["ok"] and not r["exception"] for r in rows),
+        "exceptions": sum(r["exception"] for r in rows),
         "silent_failures": sum(r["ok"] and r["error"] >= SILENT_PX for r in rows),
         "median_ms": metrics.median([r["ms"] for r in rows if not math.isnan(r["ms"])]),
     }
@@ -161,6 +164,7 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
     "Rep": ("repeatability", "{:.2f}"),
     "MIR": ("inlier_ratio", "{:.2f}"),
     "refused": ("refused", "{:d}"),
+    "crashed": ("exceptions", "{:d}"),
     "silent": ("silent_failures", "{:d}"),
     "median ms": ("median_ms", "{:.0f}"),
 }
@@ -176,7 +180,8 @@ def markdown(summary: dict[str, Row]) -> str:
     rows = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in lines]
     rows.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     if WRONG in summary:
-        rows += ["", f"Wrong pairs: {summary[WRONG]['false_accepts']} of {summary[WRONG]['n']} accepted."]
+        w = summary[WRONG]
+        rows += ["", f"Wrong pairs: {w['false_accepts']} of {w['n']} accepted, {w['exceptions']} crashed."]
     c = summary["confidence"]
     rows += ["", f"Confidence: AUROC {c['auroc']:.4f}, calibration error {c['calibration_error']:.4f}"
                  f" ({c['n']} pairs, {c['failures']} failures)."]  # fmt: skip

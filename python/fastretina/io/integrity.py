@@ -2,6 +2,9 @@
 
 Decoders differ in what they make of half a file (an error, gray rows, a warning); so it is looked at first. Each check
 returns None if the file is whole, else half a sentence that says what is wrong.
+
+What is not found: JPEG data has no checksum, so a scan that was cut short and given an end marker, or whose bytes were
+changed, passes for whole. Decoders show gray below the cut.
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ _MAGIC = {
     b"MM\0+": TIFF,
     b"BM": BMP,
 }
+
+_INTEGERS = {3: "H", 4: "I", 16: "Q"}  # TIFF's SHORT, LONG and (BigTIFF) LONG8
 
 
 def file_format(data: bytes) -> str | None:
@@ -110,8 +115,8 @@ def tiff_pages(data: bytes) -> list[dict[int, int]]:
             for _ in range(entries):
                 tag, kind, _ = struct.unpack_from(order + entry, data, offset)
                 value = offset + 4 + word
-                if kind in (3, 4):  # SHORT, LONG: stored in place
-                    tags[tag] = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, value)[0]
+                if kind in _INTEGERS and struct.calcsize("=" + _INTEGERS[kind]) <= word:  # stored in place
+                    tags[tag] = struct.unpack_from(order + _INTEGERS[kind], data, value)[0]
                 offset = value + word
             pages.append(tags)
             offset = struct.unpack_from(order + head[1], data, offset)[0]

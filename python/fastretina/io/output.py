@@ -27,7 +27,9 @@ class OutputFolder:
     """A folder that is known to be writable before the work begins, and is filled in one go after it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Make the folder where needed. Raises InvalidInput if nothing can be written there."""
+        """Make the folder where needed. Raises InvalidInput if nothing can be written there, or the path is empty."""
+        if not os.fspath(path):
+            raise InvalidInput("output: got an empty path; give a folder ('.' is the current one)")
         self.path = Path(path)
         self._made = not self.path.exists()
         try:
