@@ -63,7 +63,8 @@ def test_a_good_pair():
         ({"overlap_px": 4000}, "implausible"),
         ({"ridge_correlation": 0.02, "inliers": 8}, "low_agreement"),
         ({}, "ok"),
-        ({"inliers": 6, "ridge_correlation": 0.5}, "ok"),
+        ({"inliers": 6, "ridge_correlation": 0.5}, "low_agreement"),  # enough to go on, not to be trusted
+        ({"inliers": 60, "ridge_correlation": 0.3}, "ok"),
     ],
 )
 def test_status(changes, status):
