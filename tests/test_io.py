@@ -52,6 +52,7 @@ def test_channels_are_red_green_blue(tmp_path: Path) -> None:
     jpeg = np.zeros((80, 80, 3), np.uint8)
     jpeg[..., 0] = 200
     write_image(tmp_path / "a.jpg", jpeg)
+    # a flat area: Y, Cb and Cr are rounded to integers and their DC coefficients to steps of about one level
     np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[40, 40], [200, 0, 0], atol=3)
 
 
@@ -80,7 +81,10 @@ def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     (tmp_path / "b.jpg").write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
     turned = read_image(tmp_path / "b.jpg")
     assert turned.shape == (90, 70, 3)
-    np.testing.assert_allclose(turned, np.rot90(image, -1), atol=20)
+    expected = np.rot90(
+        image, -1
+    )  # JPEG rings at the edge of black and white; on the wrong side it would differ by 255
+    np.testing.assert_array_equal(turned > 127, expected > 127)
 
 
 def test_first_page_of_a_stack_is_read_with_a_warning(tmp_path: Path) -> None:
@@ -105,6 +109,28 @@ def test_truncation_is_found(tmp_path: Path, suffix: str, share: float) -> None:
     path.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(InvalidInput, match=rf"a\.{suffix}: no .*image"):
         read_image(path)
+
+
+def test_a_jpeg_cut_short_but_given_an_end_marker_passes(tmp_path: Path) -> None:
+    """A known limit: a scan has no checksum. Whoever finds a way to tell may turn this test round."""
+    write_image(tmp_path / "a.jpg", picture((200, 300, 3)))
+    data = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "b.jpg").write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+    whole, half = read_image(tmp_path / "a.jpg"), read_image(tmp_path / "b.jpg")
+    assert half.shape == whole.shape
+    np.testing.assert_array_equal(half[:80], whole[:80])
+
+
+@pytest.mark.parametrize("kind", [3, 4, 16], ids=["SHORT", "LONG", "LONG8"])
+def test_sizes_of_a_big_tiff(tmp_path: Path, kind: int) -> None:
+    image = picture((70, 90))
+    tags = [(256, kind, 90), (257, kind, 70), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 16, 16), (277, 3, 1),
+            (278, kind, 70), (279, 16, image.size)]  # fmt: skip
+    entries = b"".join(struct.pack("<HHQQ", tag, of, 1, value) for tag, of, value in tags)
+    directory = struct.pack("<Q", len(tags)) + entries + struct.pack("<Q", 0)
+    head = b"II+\0" + struct.pack("<HHQ", 8, 0, 16 + image.size)
+    (tmp_path / "big.tif").write_bytes(head + image.tobytes() + directory)
+    np.testing.assert_array_equal(read_image(tmp_path / "big.tif"), image)
 
 
 def test_a_changed_byte_in_a_png_is_found(tmp_path: Path) -> None:

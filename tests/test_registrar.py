@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 
 import fastretina
 import numpy as np
 import pytest
 from fastretina import InvalidInput
+from fastretina.cli.demo import MAX_ERROR_PX
 from fastretina.synth import synthetic_pair
 
 SIZE = (480, 480)
@@ -37,7 +37,7 @@ def mean_error(result, pair) -> float:
 def test_registers_a_synthetic_two_modality_pair(result, pair):
     assert result.ok
     assert result.status == "ok"
-    assert mean_error(result, pair) < 3
+    assert mean_error(result, pair) < MAX_ERROR_PX
     assert result.confidence > 0.5
 
 
@@ -48,6 +48,7 @@ def test_result_is_complete(result):
     rooms = {"image", "network", "detect", "describe", "match", "estimate", "refine", "quality"}
     assert rooms | {"total"} <= set(result.timings_ms)
     inside = result.transform(result.matches[result.inliers, 2:])
+    # inliers lie within 3 px of the fit (network px, here the images'); alignment may move the map a little from it
     assert np.linalg.norm(inside - result.matches[result.inliers, :2], axis=1).mean() < 4
 
 
@@ -83,7 +84,7 @@ def test_model_can_be_asked_for(pair, model):
     result = fastretina.Registrar(threads=1, transform=model).register(pair.fixed, pair.moving)
     assert result.ok
     assert result.transform.kind == model
-    assert mean_error(result, pair) < 6
+    assert mean_error(result, pair) < 2 * MAX_ERROR_PX  # a model that is too stiff or too free fits worse than "auto"'s
 
 
 def black(rng):
@@ -135,6 +136,43 @@ def test_misuse_names_the_argument(registrar, pair, image, message):
         registrar.register(pair.fixed, image)
 
 
+def test_only_messages_about_the_image_are_renamed(registrar, pair, monkeypatch):
+    class Complains:
+        def prepare(self, image):
+            raise InvalidInput(self.message)
+
+    for message, expected in [
+        ("image: got 3", "moving: got 3"),
+        ("image has 2 sides", "moving has 2 sides"),
+        ("images are rare", "images are rare"),
+        ("seed: got 3", "seed: got 3"),
+    ]:
+        Complains.message = message
+        prepared = registrar.prepare(pair.fixed)
+        with monkeypatch.context() as patch:
+            patch.setattr(registrar, "_pipeline", Complains())
+            with pytest.raises(InvalidInput) as error:
+                registrar.register(prepared, pair.moving)
+        assert str(error.value) == expected
+
+
+def test_the_device_that_ran_the_network_is_recorded(registrar, result, monkeypatch):
+    assert result.choices["device"] == "cpu"
+    monkeypatch.setattr(registrar.engine, "device", "cuda:1", raising=False)
+    black = np.zeros((80, 80), np.uint8)
+    assert registrar.register(black, black).choices["device"] == "cuda:1"
+
+
+def test_threads_are_the_cores_this_process_may_use(monkeypatch):
+    from fastretina.config import usable_cores
+
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 7}, raising=False)
+    assert usable_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert usable_cores() == 64
+
+
 def test_unknown_keyword_names_the_nearest_one():
     with pytest.raises(InvalidInput, match="working_size"):
         fastretina.Registrar(workingsize=480)
@@ -161,12 +199,3 @@ def test_python_and_native_defaults_are_one(registrar):
                 yield prefix + name, value
 
     assert dict(flat(native_options(registrar.config))) == dict(flat(_core.Options()))
-
-
-def test_import_is_light():
-    code = (
-        "import sys, time; t = time.process_time(); import fastretina; t = time.process_time() - t;"
-        "heavy = {'torch', 'openvino', 'onnxruntime', 'cv2', 'tensorrt'} & set(sys.modules); print(heavy or 'light')"
-    )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert out.strip() == "light"

@@ -41,7 +41,8 @@ def test_core_and_numpy_agree(interpolation: str, dtype: str, transform: Transfo
     if interpolation == "nearest":
         limit = 0
     assert difference.max() <= limit
-    assert (difference > 0).mean() < 0.02 or dtype != "uint8"
+    if dtype == "uint8":  # one level differs only where a value lies within rounding of a half: rare
+        assert (difference > 0).mean() < 0.02
 
 
 def test_inverse_of_a_quadratic_is_resampled_too() -> None:
