@@ -131,6 +131,39 @@ def test_reference(make, size, precision, options):
         assert_equal(ops.match(fixed, moving, precision=precision, **options), expected)
 
 
+def screening_cases():
+    """Sets large enough for f32 to be screened in bf16, with answers that bf16 cannot tell apart."""
+    rng = np.random.default_rng(7)
+    for n, m, dims in ((300, 257, 64), (261, 400, 97)):
+        fixed, moving = random_sets(n, m, dims)
+        yield fixed, moving
+        centres = rng.standard_normal((40, dims))
+        for spread in (0.0, 1e-6, 1e-3, 0.05):  # too many equals for a shortlist ... a few close to equal
+            yield tuple(unit(centres[rng.integers(0, 40, k)] + spread * rng.standard_normal((k, dims))) for k in (n, m))
+        few = moving.copy()
+        few[::25] = fixed[5]  # more equals than a shortlist holds, but of few rows
+        few[7::60] = 0
+        yield fixed, few
+        late = few.copy()
+        late[::25] = unit(fixed[5] + 0.3 * unit(rng.standard_normal(dims)[None]))
+        late[-1] = fixed[5]  # the best comes when the shortlist has overflowed
+        yield fixed, late
+        signs = unit(np.sign(rng.standard_normal((n, dims)))), unit(np.sign(rng.standard_normal((m, dims))))
+        yield signs  # exact ties everywhere
+        scale = np.float32(2.0) ** -rng.integers(0, 140, (1, dims)).astype(np.float32)
+        yield unit(signs[0] * scale), unit(moving * scale)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_screening_changes_nothing(threads):
+    for fixed, moving in screening_cases():
+        for a, b in ((fixed, moving), (moving, fixed), (np.tile(fixed, (8, 1)), moving)):  # the last: several chunks
+            _core.limit_simd_level(max(LEVELS))
+            screened = ops.match(a, b, threads=threads)
+            _core.limit_simd_level(1)
+            assert_equal(screened, ops.match(a, b))
+
+
 def test_the_cases_hold_ties_and_rejections():
     fixed, moving = tied_sets(61, 97, 33)
     score = reference.similarity(fixed, moving)

@@ -7,6 +7,7 @@
 #include "match/match.h"
 #include "match/match_kernels.h"
 #include "match/match_math.h"
+#include "match/match_screen.h"
 #include "match/match_select.h"
 
 namespace fastretina::cpu {
@@ -18,16 +19,19 @@ constexpr float kLowest = -std::numeric_limits<float>::infinity();
 constexpr std::ptrdiff_t kBlockBytes = 512 * 1024;  // packed panels that stay in the second-level cache
 constexpr int kRowGrain = 1024, kEncodeGrain = 64;
 
-Best take_best(Workspace& workspace, std::size_t count, bool second) {
-  Best best{workspace.take<float>(count), workspace.take<int>(count), second ? workspace.take<float>(count) : nullptr};
+Best take_best(Workspace& workspace, std::size_t count, bool second, bool close) {
+  Best best{workspace.take<float>(count), workspace.take<int>(count), second ? workspace.take<float>(count) : nullptr,
+            close ? workspace.take<Shortlist>(count) : nullptr};
   std::fill_n(best.score, count, kLowest);
   std::fill_n(best.index, count, -1);
   if (second) std::fill_n(best.second, count, kLowest);
+  for (std::size_t i = 0; close && i < count; ++i) best.close[i].count = 0;
   return best;
 }
 
 Best offset(const Best& best, std::ptrdiff_t by) {
-  return {best.score + by, best.index + by, best.second ? best.second + by : nullptr};
+  return {best.score + by, best.index + by, best.second ? best.second + by : nullptr,
+          best.close ? best.close + by : nullptr};
 }
 
 // The rows as words; the floats themselves where the kernel takes them.
@@ -54,10 +58,14 @@ void column_start(const void* words, std::ptrdiff_t steps, int n, int padded, st
 }
 
 // The column's best over all slots, left in slot 0. The order is total: it does not matter which slot saw which rows.
-void combine_slots(const Best& best, int slots, int padded, int columns) {
+void combine_slots(const Best& best, int slots, int padded, int columns, float margin) {
   for (int slot = 1; slot < slots; ++slot) {
     const Best other = offset(best, std::ptrdiff_t{slot} * padded);
     for (int j = 0; j < columns; ++j) {
+      if (best.close) {
+        merge(best.close[j], best.score[j], other.close[j], other.score[j], margin);
+        continue;
+      }
       const float loser = std::min(best.score[j], other.score[j]);
       if (best.second) best.second[j] = std::max({best.second[j], other.second[j], loser});
       if (other.index[j] < 0) continue;
@@ -69,21 +77,23 @@ void combine_slots(const Best& best, int slots, int padded, int columns) {
   }
 }
 
+// With a margin, shortlists too: see match_screen.h.
 struct Bests {
   Best rows, columns;
 };
 
 Bests search(const Context& context, Workspace& workspace, const Descriptors& fixed, const Descriptors& moving,
-             Precision precision, bool second) {
+             Precision precision, bool second, float margin) {
   const int n = *fixed.count, m = *moving.count, dims = fixed.dims;
   const Kernel kernel = choose_kernel(precision, simd_level());
   const int panels = (m + kernel.panel_width - 1) / kernel.panel_width, padded = panels * kernel.panel_width;
   Tiles all;
   all.steps = (dims + kernel.per_word - 1) / kernel.per_word;
   all.columns = m;
-  all.row_best = take_best(workspace, static_cast<std::size_t>(n), second);
-  all.column_best =
-      take_best(workspace, static_cast<std::size_t>(padded) * static_cast<std::size_t>(context.threads()), second);
+  all.margin = margin;
+  all.row_best = take_best(workspace, static_cast<std::size_t>(n), second, margin > 0.0f);
+  all.column_best = take_best(workspace, static_cast<std::size_t>(padded) * static_cast<std::size_t>(context.threads()),
+                              second, margin > 0.0f);
 
   all.rows = encode(context, workspace, fixed.rows, n, dims, kernel.per_word, kernel.encode_fixed);
   float* packed = workspace.take<float>(static_cast<std::size_t>(padded) * static_cast<std::size_t>(all.steps));
@@ -111,7 +121,7 @@ Bests search(const Context& context, Workspace& workspace, const Descriptors& fi
       kernel.run(tiles);
     }
   });
-  combine_slots(all.column_best, context.threads(), padded, m);
+  combine_slots(all.column_best, context.threads(), padded, m, margin);
   return {all.row_best, all.column_best};
 }
 
@@ -126,7 +136,12 @@ void match(const Context& context, Workspace& workspace, const Descriptors& fixe
   if (n == 0 || m == 0) return;
   Workspace::Frame frame(workspace);
   const bool second = options.ratio < 1.0f;
-  const Bests best = search(context, workspace, fixed, moving, options.precision, second);
+  const float margin =
+      options.precision == Precision::f32 && !second ? choose_margin(simd_level(), fixed, moving) : 0.0f;
+  Bests best =
+      search(context, workspace, fixed, moving, margin > 0.0f ? Precision::bf16 : options.precision, second, margin);
+  if (margin > 0.0f && !settle(context, fixed, moving, margin, best.rows, best.columns))
+    best = search(context, workspace, fixed, moving, options.precision, second, 0.0f);
   const auto score_of = [&](float raw) { return options.precision == Precision::i8 ? i8_score(raw) : raw; };
 
   Matches found = take_matches(workspace, n);

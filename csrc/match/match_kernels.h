@@ -14,11 +14,20 @@
 
 namespace fastretina::cpu::matching {
 
+// Screening: who came within the margin of the best score so far.
+struct Shortlist {
+  static constexpr int kCapacity = 15;
+  int count = 0;  // kCapacity + 1: there were more
+  int index[kCapacity];
+  float score[kCapacity];
+};
+
 // First under better(), and the score of the next one (read only with a ratio test).
 struct Best {
   float* score = nullptr;  // -infinity before the first
   int* index = nullptr;
-  float* second = nullptr;  // NULL: not wanted
+  float* second = nullptr;     // NULL: not wanted
+  Shortlist* close = nullptr;  // not NULL: screening; score is the best, index stays -1
 };
 
 struct Tiles {
@@ -30,6 +39,7 @@ struct Tiles {
   int columns = 0;                      // moving rows in all; the last panel is padded
   const std::int32_t* start = nullptr;  // i8: what the sum of a column starts from, panel-padded
   Best row_best, column_best;           // indexed by row, by column (panel-padded)
+  float margin = 0.0f;                  // of Best::close
 };
 
 // A word is what one step of the inner loop takes from a row: a float, two bf16 or four bytes.

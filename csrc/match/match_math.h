@@ -21,6 +21,25 @@ FR_HD std::uint32_t bf16_bits(float x) {
 
 FR_HD float bf16_round(float x) { return std::bit_cast<float>(bf16_bits(x) << 16); }
 
+// The longest row of a set, and the largest distance of a row a from its bf16 rounding a'.
+struct Bf16Spread {
+  float norm = 0.0f, residual = 0.0f;
+};
+
+// Screening: how far an f32 winner's bf16 score may lie below the best bf16 score. With N, R of the fixed set, M, S of
+// the moving set, s the f32 chain and s' the bf16 chain of a pair:
+//   |a.b - a'.b'| = |(a - a').b + a'.(b - b')| <= R M + (N + R) S            (Cauchy-Schwarz, |a'| <= N + R)
+//   |s - a.b|, |s' - a'.b'| <= g (N + R)(M + S),  g = D u / (1 - D u),  u = 2^-24  (a chain of D fmas)
+// so |s - s'| <= E, the sum of these; and with w the f32 winner, t the bf16 winner:
+//   s'(w) >= s(w) - E >= s(t) - E >= s'(t) - 2 E
+// Twice g of D + 8 steps covers the rounding of N, R, M, S (sums of D squares) and of `best - margin`; 2^-40 covers
+// what underflows. NaN or infinity if a row holds one.
+FR_HD float screening_margin(int dims, Bf16Spread fixed, Bf16Spread moving) {
+  const double n = fixed.norm, r = fixed.residual, m = moving.norm, s = moving.residual;
+  const double g = (dims + 8) * 0x1p-23;
+  return static_cast<float>(2.0 * (1.0 + g) * (r * m + (n + r) * s + 2.0 * g * (n + r) * (m + s)) + 0x1p-40);
+}
+
 constexpr float kI8Scale = 127.0f;
 
 // An integer in [-127, 127], ties to even. Rows are unit, so the clamp only catches rounding.

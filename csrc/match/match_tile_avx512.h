@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "match/match_kernels.h"
+#include "match/match_screen.h"
 
 namespace fastretina::cpu::matching {
 namespace {
@@ -85,6 +86,42 @@ FR_MATCH_INLINE void update_columns_second(const Best& best, int row0, int colum
   _mm512_storeu_si512(best.index + column, index);
 }
 
+// Screening keeps everything above best - margin. A bar above the best before clears the list, an overflown one too.
+FR_MATCH_TARGET inline void shortlist_row(const Tiles& t, int row, int column0, const __m512* c) {
+  const __m512 largest = max3(c);
+  const float before = t.row_best.score[row];
+  if (_mm512_cmp_ps_mask(largest, _mm512_set1_ps(before - t.margin), _CMP_GT_OQ) == 0) [[likely]]
+    return;
+  const float top = _mm512_reduce_max_ps(largest), best = top > before ? top : before, bar = best - t.margin;
+  Shortlist& list = t.row_best.close[row];
+  if (bar > before) list.count = 0;
+  t.row_best.score[row] = best;
+  for (int v = 0; v < kVectors; ++v)
+    for (unsigned left = _mm512_cmp_ps_mask(c[v], _mm512_set1_ps(bar), _CMP_GT_OQ); left != 0; left &= left - 1) {
+      const int lane = __builtin_ctz(left);
+      add(list, column0 + v * kLanes + lane, c[v][lane], bar);
+    }
+}
+
+FR_MATCH_TARGET inline void shortlist_columns(const Tiles& t, int row0, int column, int v,
+                                              const __m512 (*c)[kVectors]) {
+  __m512 top = c[0][v];
+  for (int r = 1; r < kRows; ++r) top = _mm512_max_ps(top, c[r][v]);
+  const __m512 before = _mm512_loadu_ps(t.column_best.score + column), margin = _mm512_set1_ps(t.margin);
+  if (_mm512_cmp_ps_mask(top, _mm512_sub_ps(before, margin), _CMP_GT_OQ) == 0) [[likely]]
+    return;
+  const __m512 best = _mm512_max_ps(top, before), bar = _mm512_sub_ps(best, margin);
+  _mm512_storeu_ps(t.column_best.score + column, best);
+  Shortlist* lists = t.column_best.close + column;
+  for (unsigned left = _mm512_cmp_ps_mask(bar, before, _CMP_GT_OQ); left != 0; left &= left - 1)
+    lists[__builtin_ctz(left)].count = 0;
+  for (int r = 0; r < kRows; ++r)
+    for (unsigned left = _mm512_cmp_ps_mask(c[r][v], bar, _CMP_GT_OQ); left != 0; left &= left - 1) {
+      const int lane = __builtin_ctz(left);
+      add(lists[lane], row0 + r, c[r][v][lane], bar[lane]);
+    }
+}
+
 // What lies outside the matrix must never be best.
 FR_MATCH_INLINE void blank_outside(int rows, int columns, __m512 (*c)[kVectors]) {
   const __m512 low = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
@@ -110,7 +147,9 @@ FR_MATCH_INLINE void blank_outside(int rows, int columns, __m512 (*c)[kVectors])
   }
 #define FR_MATCH_SCORE(r) {Op::score(sum##r##_0), Op::score(sum##r##_1), Op::score(sum##r##_2)},
 
-template <class Op, bool kSecond, bool kEdge>
+enum class Keep { best, second, close };
+
+template <class Op, Keep kKeep, bool kEdge>
 FR_MATCH_INLINE void tile(const Tiles& t, const typename Op::Word* const* a, int row0, int panel) {
   using Word = typename Op::Word;
   const int column0 = panel * kWidth;
@@ -126,16 +165,23 @@ FR_MATCH_INLINE void tile(const Tiles& t, const typename Op::Word* const* a, int
   if constexpr (kEdge) blank_outside(t.row_end - row0, t.columns - column0, c);
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r)
-    if (!kEdge || row0 + r < t.row_end) update_row<kSecond>(t.row_best, row0 + r, column0, c[r]);
+    if (!kEdge || row0 + r < t.row_end) {
+      if constexpr (kKeep == Keep::close)
+        shortlist_row(t, row0 + r, column0, c[r]);
+      else
+        update_row<kKeep == Keep::second>(t.row_best, row0 + r, column0, c[r]);
+    }
 #pragma GCC unroll 3
   for (int v = 0; v < kVectors; ++v)
-    if constexpr (kSecond)
+    if constexpr (kKeep == Keep::close)
+      shortlist_columns(t, row0, column0 + v * kLanes, v, c);
+    else if constexpr (kKeep == Keep::second)
       update_columns_second(t.column_best, row0, column0 + v * kLanes, v, c);
     else
       update_columns(t.column_best, row0, column0 + v * kLanes, v, c);
 }
 
-template <class Op, bool kSecond>
+template <class Op, Keep kKeep>
 FR_MATCH_TARGET void run_tiles(const Tiles& t) {
   using Word = typename Op::Word;
   for (int row0 = t.row_begin; row0 < t.row_end; row0 += kRows) {
@@ -146,9 +192,9 @@ FR_MATCH_TARGET void run_tiles(const Tiles& t) {
     }
     for (int panel = t.panel_begin; panel < t.panel_end; ++panel) {
       if (row0 + kRows > t.row_end || (panel + 1) * kWidth > t.columns)
-        tile<Op, kSecond, true>(t, a, row0, panel);
+        tile<Op, kKeep, true>(t, a, row0, panel);
       else
-        tile<Op, kSecond, false>(t, a, row0, panel);
+        tile<Op, kKeep, false>(t, a, row0, panel);
     }
   }
 }
@@ -156,9 +202,9 @@ FR_MATCH_TARGET void run_tiles(const Tiles& t) {
 template <class Op>
 FR_MATCH_TARGET void run(const Tiles& t) {
   if (t.row_best.second != nullptr)
-    run_tiles<Op, true>(t);
+    run_tiles<Op, Keep::second>(t);
   else
-    run_tiles<Op, false>(t);
+    run_tiles<Op, Keep::best>(t);
 }
 
 // 16 rows of 16 words, turned.

@@ -103,6 +103,18 @@ void check_match(const Context& context, Workspace& workspace) {
   }
 }
 
+// Large enough for f32 to be screened in bf16, which cannot tell the near copies apart; then copies without end.
+void check_screening(const Context& context, Workspace& workspace) {
+  Set a(1100, 67, 6), b(263, 67, 7);
+  for (const int copies : {0, 3, 5, 20, 263}) {
+    for (int j = 0; j < copies; ++j)
+      for (int k = 0; k < b.dims; ++k) b.rows[j * b.dims + k] = a.rows[40 * a.dims + k] * (j % 2 ? 1.0f : 0.99999f);
+    Found found(b.count);
+    cpu::match(context, workspace, a.view(), b.view(), {}, found.view());
+    CHECK(found == plain(a, b, Precision::f32));
+  }
+}
+
 // With the identity and a radius that reaches everywhere, guided matching is plain matching.
 void check_guided(const Context& context, Workspace& workspace) {
   const Set a(90, 19, 3), b(75, 19, 4);
@@ -154,6 +166,7 @@ int main() {
       const Context context(threads);
       Workspace workspace;
       check_match(context, workspace);
+      check_screening(context, workspace);
       check_guided(context, workspace);
       check_not_finite(context, workspace);
       check_capacity(context, workspace);
