@@ -1,25 +1,11 @@
 #include "core/target.h"
 #include "detect/detect_group.h"
-#include "upsample/upsample_math.h"
+#include "detect/group_sum.h"
 
 #if FR_X86
-#include <immintrin.h>
 
 namespace fastretina::cpu {
 namespace {
-
-struct Weights {
-  __m512 w0, w1, w2, w3;
-};
-
-FR_AVX512 FR_INLINE Weights broadcast(const CubicWeights& c) {
-  return {_mm512_set1_ps(c.w[0]), _mm512_set1_ps(c.w[1]), _mm512_set1_ps(c.w[2]), _mm512_set1_ps(c.w[3])};
-}
-
-// cubic_sum, sixteen at a time.
-FR_AVX512 FR_INLINE __m512 sum(const Weights& w, __m512 a, __m512 b, __m512 c, __m512 d) {
-  return _mm512_fmadd_ps(w.w1, b, _mm512_fmadd_ps(w.w2, c, _mm512_fmadd_ps(w.w3, d, _mm512_mul_ps(w.w0, a))));
-}
 
 // Exceeds the threshold and the row above (earlier: a tie loses), and is not exceeded by the row below.
 // (The masked maximum, all lanes on: the plain one trips gcc 12's -Wmaybe-uninitialized.)
@@ -36,11 +22,7 @@ FR_AVX512 void fill_group_avx512(const float* const expanded[5], const float* co
   const Weights near = broadcast(kNearPhase), far = broadcast(kFarPhase);
   const __m512 limit = _mm512_set1_ps(threshold), nothing = _mm512_set1_ps(-__builtin_inff());
   for (int x = 0; x < width; x += 16) {
-    const __m512 a = _mm512_loadu_ps(expanded[0] + x), b = _mm512_loadu_ps(expanded[1] + x);
-    const __m512 c = _mm512_loadu_ps(expanded[2] + x), d = _mm512_loadu_ps(expanded[3] + x);
-    const __m512 e = _mm512_loadu_ps(expanded[4] + x);
-    const __m512 r0 = sum(far, d, c, b, a), r1 = sum(near, d, c, b, a);
-    const __m512 r2 = sum(near, b, c, d, e), r3 = sum(far, b, c, d, e);
+    const auto [r0, r1, r2, r3] = group_rows(near, far, expanded, x);
     _mm512_storeu_ps(out[0] + x, r0);
     _mm512_storeu_ps(out[1] + x, r1);
     _mm512_storeu_ps(out[2] + x, r2);

@@ -19,18 +19,6 @@ FR_AVX512 FR_INLINE __m512i indices(int first, __mmask16 keep) {
   return _mm512_maskz_compress_epi32(keep, _mm512_add_epi32(lane_ids, _mm512_set1_epi32(first)));
 }
 
-// The words of a row that have a flag, without a branch that depends on them. Writes whole vectors.
-FR_AVX512 int list_words(const std::uint16_t* flags, int stride, int* words) {
-  int n = 0;
-  for (int w = 0; w < stride; w += 16) {
-    const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(flags + w));
-    const __mmask16 keep = _mm256_test_epi16_mask(some, some);
-    _mm512_storeu_si512(words + n, indices(w, keep));
-    n += std::popcount(static_cast<unsigned>(keep));
-  }
-  return n;
-}
-
 // The second sieve for a word that may lie at the map's edge: a neighbour that is not there does not compete.
 FR_AVX512 __mmask16 compare_at_edge(const float* row, int width, int x, __mmask16 flags) {
   const int remaining = width - x;
@@ -83,19 +71,6 @@ FR_AVX512 FR_INLINE unsigned lost_lanes(const float* const* row, int above, int 
          _mm512_mask_cmp_ps_mask(before, here, c, _CMP_GE_OQ);
 }
 
-// Any radius, anywhere in the map.
-FR_AVX512 bool first_in_window(const Rows& rows, int radius, int x, int y) {
-  const int x0 = std::max(x - radius, 0), x1 = std::min(x + radius, rows.width - 1);
-  const int y0 = std::max(y - radius, rows.top), y1 = std::min(y + radius, rows.bottom - 1);
-  const __m512 c = _mm512_set1_ps(rows[y][x]);
-  unsigned lost = 0;
-  for (int u = x0; u <= x1; u += 16) {
-    const __mmask16 lanes = low_lanes(x1 - u + 1), before = u < x ? low_lanes(x - u) : __mmask16{0};
-    lost |= lost_lanes(rows.pointers + (y - rows.top), y - y0, y1 - y, u, lanes, before, c);
-  }
-  return lost == 0;
-}
-
 // Keeps the columns that are first in their window. found[n] is always written, and kept if n moves on: no branch.
 template <int kRadius>  // 0: any
 FR_AVX512 int verify(const Scan& scan, const Rows& rows, int y, const int* columns, int count, Candidate* found) {
@@ -116,7 +91,7 @@ FR_AVX512 int verify(const Scan& scan, const Rows& rows, int y, const int* colum
     if (kRadius > 0 && rows_inside && x >= radius && x + radius < width)  // one vector holds a row of the window
       first = lost_lanes(around + kRadius, radius, radius, x, lanes, before, _mm512_set1_ps(score)) == 0;
     else
-      first = first_in_window(rows, radius, x, y);
+      first = first_in_window_avx512(rows, radius, x, y);
     *next = {score, base + static_cast<std::uint32_t>(x)};
     const bool allowed = !mask || mask[x] != 0;
     next += static_cast<int>(first) & static_cast<int>(allowed);
@@ -125,6 +100,30 @@ FR_AVX512 int verify(const Scan& scan, const Rows& rows, int y, const int* colum
 }
 
 }  // namespace
+
+// Without a branch that depends on the flags. Writes whole vectors.
+FR_AVX512 int list_words_avx512(const std::uint16_t* flags, int stride, int* words) {
+  int n = 0;
+  for (int w = 0; w < stride; w += 16) {
+    const __m256i some = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(flags + w));
+    const __mmask16 keep = _mm256_test_epi16_mask(some, some);
+    _mm512_storeu_si512(words + n, indices(w, keep));
+    n += std::popcount(static_cast<unsigned>(keep));
+  }
+  return n;
+}
+
+FR_AVX512 bool first_in_window_avx512(const Rows& rows, int radius, int x, int y) {
+  const int x0 = std::max(x - radius, 0), x1 = std::min(x + radius, rows.width - 1);
+  const int y0 = std::max(y - radius, rows.top), y1 = std::min(y + radius, rows.bottom - 1);
+  const __m512 c = _mm512_set1_ps(rows[y][x]);
+  unsigned lost = 0;
+  for (int u = x0; u <= x1; u += 16) {
+    const __mmask16 lanes = low_lanes(x1 - u + 1), before = u < x ? low_lanes(x - u) : __mmask16{0};
+    lost |= lost_lanes(rows.pointers + (y - rows.top), y - y0, y1 - y, u, lanes, before, c);
+  }
+  return lost == 0;
+}
 
 FR_AVX512 void flag_row_avx512(const float* row, const float* above, const float* below, int width, float threshold,
                                std::uint16_t* flags) {
@@ -151,7 +150,7 @@ FR_AVX512 int scan_row_avx512(const Scan& scan, const Rows& rows, int y, const s
     std::fill(own_flags + flag_words(rows.width), own_flags + stride, std::uint16_t{0});
     flags = own_flags;
   }
-  int count = list_words(flags, stride, words);
+  int count = list_words_avx512(flags, stride, words);
   count = list_columns(rows[y], rows.width, flags, words, count, columns);
   return scan.radius == 4 ? verify<4>(scan, rows, y, columns, count, found)
                           : verify<0>(scan, rows, y, columns, count, found);

@@ -51,6 +51,12 @@ int scan_row(const Scan& scan, const Rows& rows, int y, const std::uint16_t* fla
 int scan_row_avx512(const Scan& scan, const Rows& rows, int y, const std::uint16_t* flags, void* scratch,
                     Candidate* found);
 
+// The words of a row that have a flag, in order -> words (room for stride + 16); returns how many.
+int list_words_avx512(const std::uint16_t* flags, int stride, int* words);
+
+// Does pixel (x, y) come first in its window? Any radius, anywhere in the map.
+bool first_in_window_avx512(const Rows& rows, int radius, int x, int y);
+
 // The first sieve for one row; above, below: NULL at the map's edge.
 void flag_row_avx512(const float* row, const float* above, const float* below, int width, float threshold,
                      std::uint16_t* flags);

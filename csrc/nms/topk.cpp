@@ -91,8 +91,8 @@ int topk(const Candidate* candidates, int n, int k, int map_width, void* scratch
   return kept;
 }
 
-CandidateLists::CandidateLists(Workspace& workspace, int rows, int grain, int width, int radius)
-    : chunks_((rows + grain - 1) / grain), capacity_(max_found(grain, width, radius) + 1) {
+CandidateLists::CandidateLists(Workspace& workspace, int rows, int grain, int width, int radius, int spare)
+    : chunks_((rows + grain - 1) / grain), capacity_(max_found(grain, width, radius) + 1 + spare) {
   candidates_ = workspace.take<Candidate>(static_cast<std::size_t>(chunks_ * capacity_));
   counts_ = workspace.take<int>(static_cast<std::size_t>(chunks_));
 }
