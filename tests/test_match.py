@@ -144,10 +144,11 @@ def screening_cases():
         few[::25] = fixed[5]  # more equals than a shortlist holds, but of few rows
         few[7::60] = 0
         yield fixed, few
-        late = few.copy()
-        late[::25] = unit(fixed[5] + 0.3 * unit(rng.standard_normal(dims)[None]))
-        late[-1] = fixed[5]  # the best comes when the shortlist has overflowed
-        yield fixed, late
+        for far in (0.005, 0.3):  # the best comes when the shortlist has overflowed: close to the others, or far
+            late = few.copy()
+            late[::13] = unit(fixed[5] + far * unit(rng.standard_normal((len(late[::13]), dims))))
+            late[-1] = fixed[5]
+            yield fixed, late
         signs = unit(np.sign(rng.standard_normal((n, dims)))), unit(np.sign(rng.standard_normal((m, dims))))
         yield signs  # exact ties everywhere
         scale = np.float32(2.0) ** -rng.integers(0, 140, (1, dims)).astype(np.float32)

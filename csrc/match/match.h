@@ -4,7 +4,7 @@
 // better(similarity, i) among all fixed rows for moving row j. The score matrix is never stored.
 //   f32   products accumulated over k = 0, 1, ... by fmaf: the same bits at every SIMD level. With a bf16 instruction,
 //         without a ratio test and from 256 rows of 64 on, a bf16 pass first finds the few pairs that can win
-//         (match_screen.h): the same result in 0.5 to 0.7 of the time, but in up to 1.9 times it if most rows are copies
+//         (match_screen.h): the same result in 0.5 to 0.7 of the time; 1.9 times it if nearly all rows are copies
 //   bf16  rows rounded to bf16 (nearest even; elements below 2^-50 count as zero), then as f32: the same bits with and
 //         without a bf16 instruction
 //   i8    rows quantised to round(127 x) (ties to even), exact integer sums; score = sum / 127^2
