@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from fastretina import _core, ops
+from fastretina import ops
 from fastretina.torch_path.describe import describe as twin
-from harness import measure, table
+from harness import measure, publish
 
 
 def with_grid_sample(dense: torch.Tensor, xy: torch.Tensor) -> torch.Tensor:
@@ -55,11 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     rows = cases(args.repeat)
-    print(f"milliseconds of CPU time, one thread, {_core.simd_level()}")
-    print(table(rows))
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+    publish(rows, args.json)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import cv2
 import numpy as np
 import torch
 from fastretina import _core, ops
 from fastretina.training.normalise import network_input
-from harness import measure, table
+from harness import measure, publish
 
 
 def photograph(size: int, channels: int) -> np.ndarray:
@@ -54,11 +53,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     rows = cases(args.repeat)
-    print(f"milliseconds of CPU time, one thread, {_core.simd_level()}")
-    print(table(rows))
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+    publish(rows, args.json)
 
 
 if __name__ == "__main__":

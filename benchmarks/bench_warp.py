@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from fastretina import _core, ops
+from fastretina import ops
 from fastretina.transform import Transform
-from harness import measure, table
+from harness import measure, publish
 
 CV2 = {"nearest": cv2.INTER_NEAREST, "linear": cv2.INTER_LINEAR, "cubic": cv2.INTER_CUBIC}
 HOMOGRAPHY = Transform.from_matrix([[1.02, 0.1, -5.2], [-0.1, 0.97, 6.1], [1e-5, -2e-5, 1]])
@@ -71,11 +70,7 @@ def main() -> None:
         rows += case(dtype, 2912, channels, interpolation, transform, args.repeat)
     if args.large:
         rows += case(np.uint8, 12000, 3, "linear", HOMOGRAPHY, 2)
-    print(f"milliseconds of CPU time, one thread, {_core.simd_level()}")
-    print(table(rows))
-    if args.json:
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
+    publish(rows, args.json)
 
 
 if __name__ == "__main__":

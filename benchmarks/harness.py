@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+from fastretina import _core
 
 
 def measure(functions: Mapping[str, Callable[[], Any]], repeat: int = 30) -> dict[str, dict[str, float]]:
@@ -28,3 +31,12 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def publish(rows: Sequence[Mapping[str, Any]], path: str | None) -> None:
+    """Print the rows under what they were measured on; write them to ``path`` as JSON if one is given."""
+    print(f"milliseconds of CPU time, one thread, {_core.simd_level()}")
+    print(table(rows))
+    if path:
+        with open(path, "w", encoding="utf-8") as file:
+            json.dump(rows, file, indent=1)
