@@ -103,9 +103,10 @@ Transform checked(const Transform& map) {
   const double last = map.p[8];
   const bool rescale = map.kind == TransformKind::homography && last != 1 && std::abs(last) > kNegligible * largest;
   for (int i = 0; i < count; ++i) out.p[i] = (rescale ? map.p[i] / last : map.p[i]) + 0.0;
-  if (static_cast<int>(map.kind) < static_cast<int>(TransformKind::homography))
-    require(static_cast<int>(special_kind(out.p)) <= static_cast<int>(map.kind), "parameters",
-            std::string("a matrix that is no ") + kind_name(map.kind), "one of the transform's kind");
+  const bool is_matrix = static_cast<int>(map.kind) < static_cast<int>(TransformKind::homography);
+  if (is_matrix && static_cast<int>(special_kind(out.p)) > static_cast<int>(map.kind))
+    throw InvalidArgument("parameters", std::string("a matrix that is no ") + kind_name(map.kind),
+                          "one of the transform's kind");
   return out;
 }
 
