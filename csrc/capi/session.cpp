@@ -122,7 +122,10 @@ fastretina_error fastretina_session_create(const fastretina_model* model, const 
 void fastretina_session_destroy(fastretina_session* session) { delete session; }
 
 fastretina_error fastretina_prepared_create(fastretina_prepared** prepared) {
-  return guarded([&] { given(prepared, "prepared") = new fastretina_prepared; });
+  return guarded([&] {
+    given(prepared, "prepared");
+    *prepared = new fastretina_prepared;
+  });
 }
 
 void fastretina_prepared_destroy(fastretina_prepared* prepared) { delete prepared; }

@@ -28,7 +28,10 @@ std::size_t parameter_count(const TransformSteps& steps) {
 extern "C" {
 
 fastretina_error fastretina_transform_create(fastretina_transform** transform) {
-  return guarded([&] { given(transform, "transform") = new fastretina_transform; });
+  return guarded([&] {
+    given(transform, "transform");
+    *transform = new fastretina_transform;
+  });
 }
 
 void fastretina_transform_destroy(fastretina_transform* transform) { delete transform; }
