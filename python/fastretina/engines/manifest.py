@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fastretina.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
-    from torch import nn
+    from fastretina.networks.retina_craquelure import RetinaCraquelureNet
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 _FILES = {"f32": "onnx", "int8": "onnx_int8", "torch": "safetensors"}  # precision -> table of the manifest
@@ -60,7 +60,7 @@ class Manifest:
             raise EngineError(f"weights: {path} is not the file of its manifest (SHA-256 differs); remedy: reinstall")
         return path
 
-    def torch_network(self) -> nn.Module:
+    def torch_network(self) -> RetinaCraquelureNet:
         """The network as a module with its trained weights, of the sizes in the table ``network`` (none: as shipped).
 
         Raises EngineError if safetensors is not installed, or the weights are not of a network of these facts.
