@@ -60,7 +60,8 @@ bool implausible(const Quality& q, const QualityOptions& options) {
 double confidence(const QualityInputs& in, double overlapping) {
   const double ratio = in.matches > 0 ? static_cast<double>(in.inliers) / in.matches : 0;
   return quality_math::confidence({{in.ridge_correlation, std::log1p(static_cast<double>(in.inliers)), ratio,
-                                    overlapping, in.inlier_rms_px, in.coverage}});
+                                    overlapping, in.inlier_rms_px, in.coverage,
+                                    std::log1p(std::max(in.peak_to_sidelobe, 0.0)), in.inlier_similarity}});
 }
 
 }  // namespace

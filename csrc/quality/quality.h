@@ -33,7 +33,9 @@ struct QualityInputs {
   int keypoints_fixed = 0, keypoints_moving = 0;
   int matches = 0, inliers = 0;
   double inlier_rms_px = 0, coverage = 0;
+  double inlier_similarity = 0;  // mean cosine of the inliers' descriptors
   double ridge_correlation = 0;
+  double peak_to_sidelobe = 0;   // of the ridge correlation
   int overlap_px = 0;
 };
 

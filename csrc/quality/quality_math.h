@@ -9,11 +9,12 @@ namespace fastretina::quality_math {
 
 // The confidence: 1 / (1 + exp(-(kBias + sum of kWeight x feature))). Every weight has the sign its feature must have. Fitted to
 // 1700 registrations of training images with known truth, half of them of two different eyes (docs/TRAINING.md, Confidence).
-constexpr int kFeatures = 6;
+constexpr int kFeatures = 8;
 constexpr double kBias = -19.9873;
-constexpr double kWeight[kFeatures] = {12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154};
+constexpr double kWeight[kFeatures] = {12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154, 0, 0};
 
-// ridge correlation, log(1 + inliers), inliers / matches, overlap, rms px of the inliers, coverage
+// ridge correlation, log(1 + inliers), inliers / matches, overlap, rms px of the inliers, coverage,
+// log(1 + peak to sidelobe), similarity of the inliers
 struct Features {
   double value[kFeatures];
 };

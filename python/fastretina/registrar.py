@@ -135,7 +135,7 @@ class Registrar:
             "attempts": found["attempts"],
             "fixed_scale": found["fixed_pose"][0],
             "moving_scale": found["moving_pose"][0],
-            "quarter_turns": found["moving_pose"][1],
+            "turn_deg": found["moving_pose"][1],
             "mirrored": found["moving_pose"][2],
             "seed": self.config.seed,
         }

@@ -28,6 +28,8 @@ FEATURES = {
     "overlap": 1,
     "inlier_rms_px": -1,
     "coverage": 1,
+    "log_peak_to_sidelobe": 1,
+    "inlier_similarity": 1,
 }
 
 
@@ -50,6 +52,7 @@ def features_of(row: Mapping[str, Any]) -> Floats:
     """The feature vector of a row of measurements (``Registration.quality`` and the like)."""
     values = dict(row)
     values.setdefault("log_inliers", np.log1p(values.get("inliers", 0)))
+    values.setdefault("log_peak_to_sidelobe", np.log1p(max(values.get("peak_to_sidelobe", 0), 0)))
     values.setdefault("inlier_ratio", values.get("inliers", 0) / max(1, values.get("matches", 0)))
     missing = [name for name in FEATURES if name not in values]
     if missing:
