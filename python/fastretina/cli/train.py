@@ -24,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--network", help="retina or retina_fast")
     parser.add_argument("--sets", help="research (every set found) or clean (synthetic ones only)")
     parser.add_argument("--synthetic", type=int, metavar="N", help="synthetic eyes to add")
+    parser.add_argument("--synthetic-share", type=float, metavar="SHARE", help="of the pairs that show them")
     parser.add_argument("--start", metavar="WEIGHTS", help="go on from a checkpoint, a weight set or a manifest")
     parser.add_argument("--teacher", metavar="WEIGHTS", help="learn from this network, too (the same three kinds)")
     parser.add_argument("--patches", action="store_true", help="train on 32-px patches about points (document A)")
