@@ -67,7 +67,7 @@ void bind_quality(py::module_& m) {
         in.matches = matches, in.inliers = inliers, in.inlier_rms_px = inlier_rms_px, in.coverage = coverage;
         in.inlier_similarity = inlier_similarity, in.ridge_correlation = ridge_correlation;
         in.peak_to_sidelobe = peak_to_sidelobe, in.overlap_px = overlap_px;
-        return to_dict(quality(in, {min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
+        return to_dict(quality(in, {QualityOptions{}.confidence, min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
                                     min_overlap, min_confidence}));
       },
       py::arg("transform"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),

@@ -1,8 +1,8 @@
-"""Fits the confidence: features of registrations and whether each succeeded -> the coefficients of quality_math.h.
+"""Fits the confidence: features of registrations and whether each succeeded -> the weights of a ``ConfidenceModel``.
 
-usage: python -m fastretina.evaluation.calibration ROWS.json
-ROWS.json: a list of objects with the keys of ``FEATURES`` and ``success``. Prints the two lines of
-csrc/quality/quality_math.h, and how good the fit is on rows it has not seen.
+usage: python -m fastretina.evaluation.calibration ROWS.json [ROWS.json ...]
+ROWS.json ...: lists of objects with the keys of ``FEATURES`` and ``success``. Prints the table for a manifest
+(csrc/quality/quality.h holds the default network's), and how good the fit is on rows it has not seen.
 """
 
 from __future__ import annotations
@@ -150,21 +150,21 @@ def cross_validated(
     return out
 
 
-def as_source(calibration: Calibration) -> str:
-    """The two lines of csrc/quality/quality_math.h."""
-    weights = ", ".join(f"{w:.6g}" for w in calibration.weights)
-    return f"constexpr double kBias = {calibration.bias:.6g};\nconstexpr double kWeight[kFeatures] = {{{weights}}};"
+def as_table(calibration: Calibration) -> str:
+    """The table ``[confidence]`` of a manifest; the fields of ``ConfidenceModel`` in csrc/quality/quality.h."""
+    rows = [("bias", calibration.bias), *zip(FEATURES, calibration.weights, strict=True)]
+    return "\n".join(["[confidence]", *(f"{name} = {float(value):.6g}" for name, value in rows)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", type=Path)
+    parser.add_argument("rows", type=Path, nargs="+")
     parser.add_argument("--folds", type=int, default=5)
     args = parser.parse_args(arguments)
-    rows = json.loads(args.rows.read_text())
+    rows = [row for path in args.rows for row in json.loads(path.read_text())]
     x, y = np.array([features_of(row) for row in rows]), np.array([float(row["success"]) for row in rows])
     signs = list(FEATURES.values())
-    print(as_source(fit(x, y, signs)))
+    print(as_table(fit(x, y, signs)))
     unseen = cross_validated(x, y, signs, args.folds)
     print(
         f"{len(y)} rows, {int(y.sum())} successes; on unseen rows: "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastretina.config import MIN_SIDE_PX, Config
-from fastretina.engines import Engine
+from fastretina.engines import Engine, Manifest
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
 from fastretina.torch_path.image_features import ROOMS, STRIDE, Features, Pose, Source, Timings, stopwatch
@@ -106,9 +106,9 @@ class Payload:
 class Pipeline:
     """The rooms in a row, behind one call, for one thread at a time. ``threads``: what torch may use meanwhile."""
 
-    def __init__(self, engine: Engine, config: Config, threads: int) -> None:
+    def __init__(self, engine: Engine, config: Config, threads: int, manifest: Manifest | None = None) -> None:
         self.engine, self.threads = engine, threads
-        self.options = options_of(config)
+        self.options = options_of(config, manifest)
         self.options.features.image.multiple = engine.multiple
         # What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
         choice, highest = self.options.model.choice, self.options.upgrade.max_kind

@@ -9,8 +9,6 @@ from typing import Any
 from fastretina.torch_path.options import QualityOptions
 
 GRID = 17
-BIAS = -19.9873
-WEIGHTS = (12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154, 0.0, 0.0)  # those of csrc/quality/quality_math.h
 
 
 def _jacobian(kind: str, p: Sequence[float], x: float, y: float) -> tuple[float, float, float, float, float]:
@@ -81,7 +79,8 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
         ratio = inliers / matches if matches > 0 else 0.0
         features = (ridge_correlation, math.log1p(inliers), ratio, q["overlap"], inlier_rms_px, coverage,
                     math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity)  # fmt: skip
-        logit = BIAS + sum(w * f for w, f in zip(WEIGHTS, features, strict=True))
+        bias, *weights = vars(o.confidence).values()
+        logit = bias + sum(w * f for w, f in zip(weights, features, strict=True))
         q["confidence"] = 1 / (1 + math.exp(-logit))
         q["status"] = "ok" if q["confidence"] >= o.min_confidence else "low_agreement"
     return q
