@@ -10,8 +10,8 @@ import numpy as np
 from fastretina.engines import export
 
 LICENCES = {
-    "research": "For research, non-commercial use: trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, a "
-    "synthetic OCTA set and a set of FA and FAF images, several of which allow nothing else. The code is Apache-2.0.",
+    "research": "For research, non-commercial use: trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, "
+    "a synthetic OCTA set and a set of FA and FAF images, several of which allow nothing else. The code is Apache-2.0.",
     "clean": "Apache-2.0, like the code: trained on synthetic eyes of this project and on octa_synth (MIT) alone.",
 }
 CALIBRATION_IMAGES = 64
@@ -32,8 +32,9 @@ def release(
     """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the last.
 
     The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command``, ``date`` and
-    ``remark`` (what the command does not say about the run) are recorded as given; ``working_size`` (px) and the weights
-    of ``confidence`` (evaluation/calibration.py) are what this network is meant to be used with, if not the defaults.
+    ``remark`` (what the command does not say about the run) are recorded as given; ``working_size`` (px) and the
+    weights of ``confidence`` (evaluation/calibration.py) are what this network is meant to be used with, if not the
+    defaults.
     """
     import torch
 
