@@ -2,6 +2,7 @@
 
 --pairs DIR      pairs with known transforms (pairs.json), as they are, perturbed and crossed
 --fire DIR       FIRE by its protocol, on a local copy: errors in px of a 2912-px frame
+--crossings DIR  pairs of different eyes from the single images of a training data folder
 
 Errors are in px of a frame whose longer FIXED side is 640 where nothing else is said; a refused pair is a miss.
 """
@@ -12,6 +13,7 @@ import argparse
 import json
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastretina.cli.common import EXIT_OK, add_registrar_options, make_registrar, registrar_keywords, say
@@ -33,6 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     suite = parser.add_mutually_exclusive_group(required=True)
     suite.add_argument("--pairs", metavar="DIR", help="folder with pairs.json")
     suite.add_argument("--fire", metavar="DIR", help="folder with FIRE's 'Images' and 'Ground Truth'")
+    suite.add_argument("--crossings", metavar="DIR", help="folder of single images, as training takes it")
+    parser.add_argument("--count", metavar="N", type=int, default=200, help="pairs of --crossings (default 200)")
     parser.add_argument(
         "--perturb", metavar="KINDS", default="none", help=f"of --pairs, comma-separated: {PERTURBATIONS}"
     )
@@ -69,13 +73,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cases(args: argparse.Namespace) -> Iterable[Case]:
-    from fastretina.evaluation import fire, pairs
+    from fastretina.evaluation import crossings, fire, pairs
 
     if args.fire:
         for name, reason in fire.EXCLUDED.items():
             say(f"{name} is left out: {reason}")
         fire.fire_pairs(args.fire)  # a wrong folder is named before the network is loaded
         return fire.fire_cases(args.fire)
+    if args.crossings:
+        return crossings.crossing_cases(Path(args.crossings), args.count, args.seed or 0)
     return pairs.pair_cases(pairs.load_pairs(args.pairs), _listed(args.perturb), args.wrong)
 
 

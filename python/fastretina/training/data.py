@@ -1,6 +1,6 @@
 """Training images in memory, each with its mask, vessel map and keypoint labels.
 
-A data folder holds one folder per set (see ``SETS``); only folders that are there are used.  Preparing an image
+A data folder holds one folder per set (see ``sets.py``); only folders that are there are used.  Preparing an image
 costs a few tenths of a second, so the result is kept in a cache file beside the run.
 """
 
@@ -16,38 +16,12 @@ import numpy as np
 
 from fastretina.errors import InvalidInput
 from fastretina.training import labels, normalise
+from fastretina.training.sets import ImageSet, image_files
 
 CACHE_VERSION = 6
 HELD_OUT_EVERY = 10
 REFERENCE_PX_PER_DEG = 14.0
 """Labels are made at this resolution (a 45-degree field on about 630 px), where the ridge scales fit the vessels."""
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """One folder of images: approximate field of view, vessel polarity and sampling weight per training run."""
-
-    name: str
-    images: str
-    vessels: str | None
-    field_deg: float
-    bright_vessels: bool
-    weight: float
-
-
-SETS = (
-    ImageSet("drive", "drive/images", "drive/vessels", 45, False, 1.0),
-    ImageSet("chasedb1", "chasedb1/images", "chasedb1/vessels", 30, False, 1.0),
-    ImageSet("hrf", "hrf/images", "hrf/vessels", 55, False, 1.2),
-    ImageSet("les_av", "les_av/images", "les_av/vessels", 32, False, 0.8),
-    ImageSet("ravir_ir", "ravir_ir/images", "ravir_ir/vessels", 30, False, 1.3),
-    ImageSet("iostar_slo", "iostar_slo/images", "iostar_slo/vessels", 45, False, 0.5),
-    ImageSet("octa500_3m", "octa500_3m/images", "octa500_3m/vessels", 11, True, 0.8),
-    ImageSet("octa_synth", "octa_synth/images", "octa_synth/vessels_608", 11, True, 0.3),
-    ImageSet("ffa_huapu4_fa", "ffa_huapu4/fa", None, 50, True, 2.0),
-    ImageSet("ffa_huapu4_faf_ir", "ffa_huapu4/faf_ir", None, 50, False, 0.5),
-)
-"""Fields of view are rough (the sets do not state all of them); they only centre the range of training scales."""
 
 
 @dataclass
@@ -63,12 +37,6 @@ class Sample:
     points: np.ndarray  # (K, 2) float32: positive keypoints
     ignored: np.ndarray  # (L, 2) float32: doubtful ones, neither vessel nor background
     bright: bool
-
-
-def _plain_set(folder: Path) -> list[ImageSet]:
-    """A folder of plain images without sub-sets is one set of unknown field and polarity."""
-    files = [f for f in folder.iterdir() if f.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}]
-    return [ImageSet(folder.name, ".", None, 45, False, 1.0)] if files else []
 
 
 def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
@@ -126,16 +94,10 @@ def load(folder: Path, cache: Path | None = None) -> tuple[list[Sample], list[Sa
 
     Raises ``InvalidInput`` when the folder holds no known set and no image.
     """
-    if not folder.is_dir():
-        raise InvalidInput(f"data: {folder} is not a folder")
-    kinds = [k for k in SETS if (folder / k.images).is_dir()] or _plain_set(folder)
-    entries: list[tuple[Path, Path | None, ImageSet]] = []
-    for kind in kinds:
-        for path in sorted((folder / kind.images).iterdir()):
-            if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}:
-                entries.append((path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind))
-    if not entries:
-        raise InvalidInput(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
+    entries = [
+        (path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind)
+        for kind, path in image_files(folder)
+    ]
     listing = repr([(str(p.relative_to(folder)), p.stat().st_size) for p, _, _ in entries])
     key = hashlib.sha256(f"{CACHE_VERSION}{listing}".encode()).hexdigest()[:16]
     samples = _read_cache(cache, key) if cache else None
