@@ -7,7 +7,7 @@ from fastretina.evaluation import evaluate
 from fastretina.evaluation.baselines import BASELINES
 from fastretina.evaluation.cases import Case, Target
 from fastretina.evaluation.perturb import perturb
-from fastretina.synth import synthetic_pair
+from fastretina.synth import SyntheticPair, synthetic_pair
 
 pytest.importorskip("cv2")
 
@@ -15,8 +15,13 @@ SIDE = 420
 
 
 @pytest.fixture(scope="module")
-def eye() -> np.ndarray:
-    return synthetic_pair(5, (SIDE, SIDE), ("CF", "CF"), "easy").fixed[..., 1].copy()
+def pair() -> SyntheticPair:
+    return synthetic_pair(5, (SIDE, SIDE), ("CF", "FA"), "easy")
+
+
+@pytest.fixture(scope="module")
+def eye(pair: SyntheticPair) -> np.ndarray:
+    return pair.fixed[..., 1].copy()
 
 
 def error(name: str, fixed: np.ndarray, moving: np.ndarray, truth: Transform) -> float:
@@ -59,8 +64,7 @@ def test_nothing_to_see_is_refused(eye: np.ndarray, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_the_same_every_time(eye: np.ndarray, name: str) -> None:
-    moving = synthetic_pair(5, (SIDE, SIDE), ("CF", "FA")).moving
-    first, second = (BASELINES[name].register(eye, moving) for _ in range(2))
+def test_the_same_every_time(pair: SyntheticPair, name: str) -> None:
+    first, second = (BASELINES[name].register(pair.fixed, pair.moving) for _ in range(2))
     assert first.transform == second.transform
     np.testing.assert_array_equal(first.inliers, second.inliers)

@@ -14,6 +14,8 @@ from fastretina.synth import synthetic_pair
 pytest.importorskip("cv2")
 
 SIDE = 182  # a sixteenth of FIRE's: each px counts 16
+PAIR = synthetic_pair(2, (SIDE, SIDE), ("CF", "CF"))
+TRUTH = PAIR.transform
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +23,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("FIRE")
     (root / "Images").mkdir()
     (root / "Ground Truth").mkdir()
-    pair = synthetic_pair(2, (SIDE, SIDE), ("CF", "CF"))
     points = np.random.default_rng(0).uniform(50, 130, (10, 2))
     for name in ("S02", "S10", "P01", "P37", "A01"):
-        write_image(root / "Images" / f"{name}_1.jpg", pair.fixed)
-        write_image(root / "Images" / f"{name}_2.jpg", pair.moving)
-        table = np.hstack([pair.transform(points), points])
+        write_image(root / "Images" / f"{name}_1.jpg", PAIR.fixed)
+        write_image(root / "Images" / f"{name}_2.jpg", PAIR.moving)
+        table = np.hstack([TRUTH(points), points])
         np.savetxt(root / "Ground Truth" / f"control_points_{name}_1_2.txt", table, fmt="%.6f")
     (root / "Ground Truth" / "readme.txt").write_text("not a pair")
     return root
@@ -41,10 +42,9 @@ class Shifted:
     def register(self, fixed: np.ndarray, moving: np.ndarray) -> Registration:
         self.count += 1
         shift = Transform.from_matrix([[1, 0, self.shifts[self.count]], [0, 1, 0]])
-        truth = synthetic_pair(2, (SIDE, SIDE), ("CF", "CF")).transform
         status = "low_agreement" if self.count in self.refused else "ok"
         size = (SIDE, SIDE)
-        return Registration(status=status, confidence=0.9, transform=shift @ truth, fixed_size=size, moving_size=size)
+        return Registration(status=status, confidence=0.9, transform=shift @ TRUTH, fixed_size=size, moving_size=size)
 
 
 def test_pairs_are_in_order_and_p37_is_left_out(folder: Path) -> None:

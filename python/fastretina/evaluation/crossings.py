@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fastretina.errors import InvalidInput
 from fastretina.evaluation.cases import Case
 from fastretina.io import read_image
-from fastretina.training.sets import eye, image_files
+from fastretina.training.sets import SETS, eye, image_files
 
 HARD, ANY = "same modality and side", "any"
 
@@ -61,6 +61,8 @@ def singles(folder: Path) -> list[Single]:
         named = re.search(r"\d([LR])$", path.stem)
         side = named[1] if named else disc_side(read_image(path)) if kind.modality == "CF" else None
         images.append(Single(name, path, kind.modality, eye(name), side))
+    if not images:
+        raise InvalidInput(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
     return images
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fastretina.errors import InvalidInput
 
+SYNTHETIC = "synthetic"  # the set of the eyes that ``synth`` makes
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
@@ -39,22 +40,22 @@ SETS = (
 )
 """Fields of view are rough (the sets do not state all of them); they only centre the range of training scales."""
 
+CLEAN = ("octa_synth",)
+"""Sets whose terms allow any use; with synthetic eyes they make weights that are free."""
+CHOICES = ("research", "clean")
+
 
 def image_files(folder: Path) -> Iterator[tuple[ImageSet, Path]]:
-    """Every image of a data folder with its set, set by set, sorted. InvalidInput if there is none."""
+    """Every image of a data folder with its set, set by set, sorted. InvalidInput if it is no folder."""
     if not folder.is_dir():
         raise InvalidInput(f"data: {folder} is not a folder")
     # A folder of plain images without sub-sets is one set of unknown field, modality and polarity.
     plain = ImageSet(folder.name, ".", None, 45, False, 1.0, "?")
     kinds = [kind for kind in SETS if (folder / kind.images).is_dir()] or [plain]
-    count = 0
     for kind in kinds:
         for path in sorted((folder / kind.images).iterdir()):
             if path.suffix.lower() in SUFFIXES:
-                count += 1
                 yield kind, path
-    if count == 0:
-        raise InvalidInput(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
 
 
 def eye(name: str) -> str:
@@ -62,7 +63,8 @@ def eye(name: str) -> str:
 
     Of a set whose subjects are not known it is the whole collection.
     """
-    kind = next((k for k in SETS if k.name == name.split("/")[0]), None)
-    if kind is None:
-        return name.split("/")[0]
-    return name if kind.distinct_eyes else kind.images.split("/")[0]
+    group = name.split("/")[0]
+    kind = next((k for k in SETS if k.name == group), None)
+    if group == SYNTHETIC or (kind is not None and kind.distinct_eyes):
+        return name
+    return group if kind is None else kind.images.split("/")[0]
