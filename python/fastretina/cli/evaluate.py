@@ -1,8 +1,9 @@
 """Score the registrar, and baselines beside it, where the truth is known. One of:
 
---pairs DIR      pairs with known transforms (pairs.json), as they are, perturbed and crossed
---fire DIR       FIRE by its protocol, on a local copy: errors in px of a 2912-px frame
---crossings DIR  pairs of different eyes from the single images of a training data folder
+--pairs DIR        pairs with known transforms (pairs.json), as they are, perturbed and crossed
+--fire DIR         FIRE by its protocol, on a local copy: errors in px of a 2912-px frame
+--crossings DIR    pairs of different eyes from the single images of a training data folder
+--synthetic KINDS  multi-modal pairs of synthetic eyes: homography, quadratic, local (comma-separated)
 
 Errors are in px of a frame whose longer FIXED side is 640 where nothing else is said; a refused pair is a miss.
 """
@@ -31,12 +32,16 @@ OURS = "fastretina"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from fastretina.evaluation.baselines import BASELINES
     from fastretina.evaluation.perturb import PERTURBATIONS
+    from fastretina.synth.geometry import GEOMETRIES
 
     suite = parser.add_mutually_exclusive_group(required=True)
     suite.add_argument("--pairs", metavar="DIR", help="folder with pairs.json")
     suite.add_argument("--fire", metavar="DIR", help="folder with FIRE's 'Images' and 'Ground Truth'")
     suite.add_argument("--crossings", metavar="DIR", help="folder of single images, as training takes it")
-    parser.add_argument("--count", metavar="N", type=int, default=200, help="pairs of --crossings (default 200)")
+    suite.add_argument("--synthetic", metavar="KINDS", help=f"comma-separated: {', '.join(GEOMETRIES)}")
+    parser.add_argument(
+        "--count", metavar="N", type=int, default=200, help="pairs of --crossings, or of each --synthetic (default 200)"
+    )
     parser.add_argument(
         "--perturb", metavar="KINDS", default="none", help=f"of --pairs, comma-separated: {PERTURBATIONS}"
     )
@@ -73,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _cases(args: argparse.Namespace) -> Iterable[Case]:
-    from fastretina.evaluation import crossings, fire, pairs
+    from fastretina.evaluation import crossings, fire, pairs, synthetic
 
     if args.fire:
         for name, reason in fire.EXCLUDED.items():
@@ -82,6 +87,8 @@ def _cases(args: argparse.Namespace) -> Iterable[Case]:
         return fire.fire_cases(args.fire)
     if args.crossings:
         return crossings.crossing_cases(Path(args.crossings), args.count, args.seed or 0)
+    if args.synthetic:
+        return synthetic.synthetic_cases(_listed(args.synthetic), args.count, args.seed or 0)
     return pairs.pair_cases(pairs.load_pairs(args.pairs), _listed(args.perturb), args.wrong)
 
 

@@ -13,6 +13,7 @@ from fastretina.evaluation import metrics
 from fastretina.evaluation.run import Row, measured
 
 THRESHOLDS_PX = (2, 3, 5, 10)
+MOST_MODALITIES = 12  # pairs of them that have a row each: more would hide the others
 HIGHEST = 5  # how many of the most confident wrong pairs are named
 
 _COLUMNS = {  # of the table: name -> (key, how it is written)
@@ -37,7 +38,7 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
-    """By method: one summary a kind of case, one a modality pair where a kind has several, over all kinds, for wrong
+    """By method: one summary a kind of case, one a modality pair where a kind has some, over all kinds, for wrong
     pairs (``wrong``) and for ``confidence``."""
     if not rows:
         raise InvalidInput("evaluate: no pair could be scored")
@@ -52,7 +53,7 @@ def _of_method(rows: Sequence[Row]) -> dict[str, Row]:
         of_kind = [r for r in right if r["kind"] == kind]
         summary[kind] = _numbers(of_kind)
         modalities = sorted({r["modalities"] for r in of_kind})
-        for name in modalities if len(modalities) > 1 else ():
+        for name in modalities if 1 < len(modalities) <= MOST_MODALITIES else ():
             summary[f"{kind} {name}"] = _numbers([r for r in of_kind if r["modalities"] == name])
     if len(kinds) > 1:
         shares = [key for key in summary[kinds[0]] if key.startswith(("sr_", "auc25"))]
