@@ -1,6 +1,6 @@
 """Training images in memory, each with its mask, vessel map and keypoint labels.
 
-A data folder holds one folder per set (see ``SETS``); only folders that are there are used. Synthetic eyes (see
+A data folder holds one folder per set (see ``sets.py``); only folders that are there are used. Synthetic eyes (see
 ``synthetic.py``) need no folder.  Preparing an image costs a few tenths of a second, so the result is kept in a cache
 file beside the run.
 """
@@ -8,7 +8,6 @@ file beside the run.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,47 +18,11 @@ from fastretina.config import nearest
 from fastretina.errors import InvalidInput
 from fastretina.training import labels, normalise
 from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
-from fastretina.training.synthetic import GROUP, prepare_all
+from fastretina.training.sets import CHOICES, CLEAN, SETS, SYNTHETIC, ImageSet, image_files
+from fastretina.training.synthetic import prepare_all
 
 CACHE_VERSION = 7
 HELD_OUT_EVERY = 10
-
-
-@dataclass(frozen=True)
-class ImageSet:
-    """One folder of images: approximate field of view, vessel polarity and sampling weight per training run."""
-
-    name: str
-    images: str
-    vessels: str | None
-    field_deg: float
-    bright_vessels: bool
-    weight: float
-
-
-SETS = (
-    ImageSet("drive", "drive/images", "drive/vessels", 45, False, 1.0),
-    ImageSet("chasedb1", "chasedb1/images", "chasedb1/vessels", 30, False, 1.0),
-    ImageSet("hrf", "hrf/images", "hrf/vessels", 55, False, 1.2),
-    ImageSet("les_av", "les_av/images", "les_av/vessels", 32, False, 0.8),
-    ImageSet("ravir_ir", "ravir_ir/images", "ravir_ir/vessels", 30, False, 1.3),
-    ImageSet("iostar_slo", "iostar_slo/images", "iostar_slo/vessels", 45, False, 0.5),
-    ImageSet("octa500_3m", "octa500_3m/images", "octa500_3m/vessels", 11, True, 0.8),
-    ImageSet("octa_synth", "octa_synth/images", "octa_synth/vessels_608", 11, True, 0.3),
-    ImageSet("ffa_huapu4_fa", "ffa_huapu4/fa", None, 50, True, 2.0),
-    ImageSet("ffa_huapu4_faf_ir", "ffa_huapu4/faf_ir", None, 50, False, 0.5),
-)
-"""Fields of view are rough (the sets do not state all of them); they only centre the range of training scales."""
-
-CLEAN = ("octa_synth",)
-"""Sets whose terms allow any use; with synthetic eyes they make weights that are free."""
-CHOICES = ("research", "clean")
-
-
-def _plain_set(folder: Path) -> list[ImageSet]:
-    """A folder of plain images without sub-sets is one set of unknown field and polarity."""
-    files = [f for f in folder.iterdir() if f.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}]
-    return [ImageSet(folder.name, ".", None, 45, False, 1.0)] if files else []
 
 
 def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
@@ -125,7 +88,7 @@ def load(
     ``synthetic_share``: part of the training pairs that synthetic eyes give, if there are any, in (0, 1); it sets their
     sampling weights. Raises ``InvalidInput`` for options outside these and when there is nothing to train on.
     """
-    _check(folder, sets, synthetic, synthetic_share)
+    _check(sets, synthetic, synthetic_share)
     entries = _entries(folder, sets)
     if not entries and not synthetic:
         raise InvalidInput(
@@ -141,9 +104,7 @@ def load(
     return _split(samples, synthetic_share)
 
 
-def _check(folder: Path, sets: str, synthetic: int, synthetic_share: float) -> None:
-    if not folder.is_dir():
-        raise InvalidInput(f"data: {folder} is not a folder")
+def _check(sets: str, synthetic: int, synthetic_share: float) -> None:
     if sets not in CHOICES:
         raise InvalidInput(f"sets: got {sets!r}; {nearest(sets, list(CHOICES))}")
     if synthetic < 0:
@@ -154,15 +115,11 @@ def _check(folder: Path, sets: str, synthetic: int, synthetic_share: float) -> N
 
 def _entries(folder: Path, sets: str) -> list[tuple[Path, Path | None, ImageSet]]:
     """Image, vessel label and set of every file to prepare."""
-    kinds = [k for k in SETS if (folder / k.images).is_dir()] or _plain_set(folder)
-    entries: list[tuple[Path, Path | None, ImageSet]] = []
-    for kind in kinds:
-        if sets == "clean" and kind.name not in CLEAN:
-            continue
-        for path in sorted((folder / kind.images).iterdir()):
-            if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}:
-                entries.append((path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind))
-    return entries
+    return [
+        (path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind)
+        for kind, path in image_files(folder)
+        if sets == "research" or kind.name in CLEAN
+    ]
 
 
 def _split(samples: list[Sample], synthetic_share: float) -> tuple[list[Sample], list[Sample]]:
@@ -177,9 +134,9 @@ def _split(samples: list[Sample], synthetic_share: float) -> tuple[list[Sample],
     sizes = {name: len(group) - len(group) // HELD_OUT_EVERY for name, group in groups.items()}
     for sample in train:
         sample.weight /= sizes[sample.name.split("/")[0]]
-    real = sum(s.weight for s in train if not s.name.startswith(f"{GROUP}/"))
+    real = sum(s.weight for s in train if not s.name.startswith(f"{SYNTHETIC}/"))
     for sample in train:
-        if sample.name.startswith(f"{GROUP}/") and real > 0:
+        if sample.name.startswith(f"{SYNTHETIC}/") and real > 0:
             sample.weight *= real * synthetic_share / (1 - synthetic_share)
     return train, held_out
 

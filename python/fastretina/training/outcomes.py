@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastretina.errors import InvalidInput
 from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
 from fastretina.training import data
 from fastretina.training.sample import Sample
+from fastretina.training.sets import eye
 from fastretina.training.simulate import restyle, shade, tone
 from fastretina.training.warp import View, sample_view
 
@@ -31,7 +33,6 @@ ASPECT = 0.005  # log deviation: two cameras of one eye hardly differ in it
 BEND_PX = 1.2  # deviation of each quadratic term, as displacement at the edge of the frame
 FRAME_PX = 640  # errors are in pixels of a frame of this size
 SUCCESS_PX = 5.0
-SAME_EYE_UNKNOWN = ("ffa_huapu4",)  # sets whose patients are unknown: never crossed with themselves
 
 Rng = np.random.Generator
 
@@ -87,21 +88,17 @@ def error_px(transform: Any, fixed: View, moving: View, seen: tuple[NDArray[np.f
     return float(np.minimum(np.nan_to_num(distance, nan=1e5), 1e5).mean()) * FRAME_PX / SIDE_PX
 
 
-def eye(sample: Sample) -> str:
-    """Which eye an image shows, as far as names tell; one name for a whole set where nothing is known."""
-    kind = sample.name.split("/")[0]
-    return next((name for name in SAME_EYE_UNKNOWN if kind.startswith(name)), sample.name)
-
-
 def outcomes(registrar: Registrar, samples: Sequence[Sample], pairs: int, seed: int) -> Iterator[dict[str, Any]]:
     """``pairs`` right and as many wrong registrations: the numbers of ``quality``, ``error_px`` and ``success``."""
+    if len({eye(s.name) for s in samples}) < 2:
+        raise InvalidInput("data: got no two images that are known to be of different eyes; wrong pairs need them")
     weights = np.array([s.weight for s in samples])
     for index in range(2 * pairs):
         rng = np.random.default_rng([seed, index])
         wrong = index % 2 == 1
         first = samples[int(rng.choice(len(samples), p=weights / weights.sum()))]
         second = first
-        while wrong and eye(second) == eye(first):
+        while wrong and eye(second.name) == eye(first.name):
             second = samples[int(rng.choice(len(samples), p=weights / weights.sum()))]
         fixed, moving = random_geometry(rng, first)
         if wrong:

@@ -22,8 +22,8 @@ from fastretina.synth.landmarks import landmarks
 from fastretina.synth.tree import DEG_PER_UNIT, VesselTree
 from fastretina.training import labels
 from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
+from fastretina.training.sets import SYNTHETIC
 
-GROUP = "synthetic"
 FIRST_EYE = 1_000_000  # eyes of tests and demos have small numbers: never trained on
 WIDE_PX = 880
 WIDE = ("CF", "RF", "FA", "FA", "IR", "FAF", "ICGA", "OCTA")
@@ -74,7 +74,7 @@ def prepare_synthetic(number: int) -> Sample:
     points, ignored = (((at - centre) * unit + (side - 1) / 2).astype(np.float32) for at in (points, ignored))
     points = labels.thin_points(_seen(points, mask, 2), labels.THIN_PX * px_per_deg / reference)
     return Sample(
-        name=f"{GROUP}/{number:05d}",
+        name=f"{SYNTHETIC}/{number:05d}",
         weight=1.0,
         px_per_deg=px_per_deg,
         planes=np.stack(planes),
