@@ -282,7 +282,7 @@ def test_evaluate_writes_its_files(images: tuple, tmp_path: Path, capsys: pytest
     (tmp_path / "pairs.json").write_text(json.dumps({"pairs": [pair]}))
     files = ["--json", str(tmp_path / "e.json"), "--markdown", str(tmp_path / "e.md")]
     assert main(["evaluate", "--pairs", str(tmp_path), "--perturb", "none,mirror", *files]) == 0
-    summary = json.loads((tmp_path / "e.json").read_text())["summary"]
+    summary = json.loads((tmp_path / "e.json").read_text())["summary"]["fastretina"]
     assert summary["none"]["sr_me_2"] == 1
     assert summary["mirror"]["silent_failures"] == 1
     assert (tmp_path / "e.md").read_text() in capsys.readouterr().out
@@ -290,6 +290,29 @@ def test_evaluate_writes_its_files(images: tuple, tmp_path: Path, capsys: pytest
     assert "perturb: got 'rotten'" in misuse(
         ["evaluate", "--quiet", "--pairs", str(tmp_path), "--perturb", "rotten"], capsys
     )
+
+
+def test_evaluate_has_one_suite_and_known_baselines(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "Images").mkdir()
+    for name in ("S01", "P37"):
+        for i in (1, 2):
+            write_image(tmp_path / "Images" / f"{name}_{i}.jpg", np.full((64, 64, 3), 128, np.uint8))
+        points = tmp_path / "Ground Truth" / f"control_points_{name}_1_2.txt"
+        points.parent.mkdir(exist_ok=True)
+        x, y = TRUTH([10, 20])
+        points.write_text(f"{x} {y} 10 20\n")
+    assert main(["evaluate", "--fire", str(tmp_path), "--baselines", "sift,rootsift"]) == 0
+    out = capsys.readouterr().out
+    assert "P37 is left out: its control points" in out
+    table = [line.split("|")[1:4] for line in out.splitlines() if line.startswith("| ")]
+    assert [[cell.strip() for cell in row] for row in table] == [
+        ["method", "pairs", "n"], ["fastretina", "S", "1"], ["sift", "S", "1"], ["rootsift", "S", "1"],
+    ]  # fmt: skip
+    assert "baselines: got 'surf'; did you mean 'sift'?" in misuse(
+        ["evaluate", "--fire", str(tmp_path), "--baselines", "surf"], capsys
+    )
+    assert "not allowed with" in misuse(["evaluate", "--fire", "a", "--pairs", "b"], capsys)
+    assert "is required" in misuse(["evaluate"], capsys)
 
 
 def test_bench_runs_the_scripts_of_a_checkout(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fastretina import InvalidInput, Registration, Transform
-from fastretina.evaluation import evaluate, load_pairs, markdown, metrics, perturb, plot, summarise
+from fastretina.evaluation import (
+    Case,
+    Target,
+    evaluate,
+    load_pairs,
+    markdown,
+    metrics,
+    pair_cases,
+    perturb,
+    plot,
+    summarise,
+)
 from fastretina.evaluation.pairs import target
 from fastretina.io import write_image
 from fastretina.synth import synthetic_pair
@@ -108,20 +119,75 @@ def folder(tmp_path: Path) -> tuple[Path, Transform]:
     return tmp_path, truth
 
 
+def scored(truth: Transform, pairs: list, kinds: tuple = ("none",), wrong: bool = False) -> list[dict]:
+    return evaluate({"oracle": Oracle(truth)}, pair_cases(pairs, kinds, wrong))
+
+
 def test_an_oracle_scores_full_marks(folder: tuple[Path, Transform]) -> None:
     pairs = load_pairs(folder[0])
     assert [p.id for p in pairs] == ["a", "b"]
-    rows = evaluate(Oracle(folder[1]), pairs, ["none", "mirror"], wrong=True)
-    summary = summarise(rows)
+    summary = summarise(scored(folder[1], pairs, ("none", "mirror"), wrong=True))["oracle"]
     assert summary["none"]["sr_me_2"] == summary["none"]["sr_mae_2"] == 1
     assert summary["none"]["auc25"] == 1
     assert summary["none"]["silent_failures"] == summary["none"]["refused"] == 0
     assert summary["mirror"]["silent_failures"] == 2
-    assert summary["none CF>FA"]["n"] == 2
-    assert summary["wrong"] == {"n": 2, "false_accepts": 2, "exceptions": 0}
-    table = markdown(summary)
-    assert re.search(r"\| none +\| 2 \| 100.0% \|", table)
-    assert "Wrong pairs: 2 of 2 accepted, 0 crashed." in table
+    assert summary["all"]["n"] == 4
+    assert summary["all"]["sr_me_2"] == summary["mean of none, mirror"]["sr_me_2"] == 0.5
+    assert "none CF>FA" not in summary  # all are of it
+    wrong = summary["wrong"]
+    assert (wrong["n"], wrong["false_accepts"], wrong["exceptions"]) == (2, 2, 0)
+    assert wrong["highest"][0] == {"id": "a|b", "confidence": 0.8, "ok": True}
+    table = markdown({"oracle": summary})
+    assert re.search(r"\| oracle \| none +\| 2 +\| 100.0% \|", table)
+    assert "Wrong pairs (oracle): 2 of 2 accepted, 0 crashed." in table
+    assert "Most confident of them: a|b 0.800, b|a 0.800." in table
+
+
+class Fixed:
+    """Answers with one transform, sure of it or not."""
+
+    def __init__(self, transform: Transform, status: str = "ok", confidence: float = 0.5) -> None:
+        self.transform, self.status, self.confidence = transform, status, confidence
+
+    def register(self, fixed: np.ndarray, moving: np.ndarray) -> Registration:
+        sizes = {"fixed_size": fixed.shape[1::-1], "moving_size": moving.shape[1::-1]}
+        return Registration(status=self.status, confidence=self.confidence, transform=self.transform, **sizes)
+
+
+def shift(pixels: float) -> Transform:
+    return Transform.from_matrix([[1, 0, pixels], [0, 1, 0]])
+
+
+def test_methods_and_bounds_share_a_table_in_px_of_the_frame() -> None:
+    image, points = np.zeros((100, 200), np.uint8), np.array([[3.0, 4.0], [50.0, 60.0]])
+    goal = Target(points, points, Transform.identity(), np.repeat(points, 3, axis=0), np.repeat(points, 3, axis=0))
+    cases = [Case("a", "k", "CF>FA", image, image, goal, 2000.0, {"best shift": shift(0.3)}),
+             Case("b", "k", "CF>IR", image, image, goal, 2000.0)]  # fmt: skip
+    methods = {
+        "near": Fixed(shift(2)),
+        "far": Fixed(shift(4), confidence=math.nan),
+        "shy": Fixed(shift(1), "implausible"),
+    }
+    rows = evaluate(methods, cases)
+    # 200 px wide, judged at 2000: each px counts 10; 10 px of 640 are 31.25 of 2000, 5 px are 15.6
+    assert {r["method"]: r["candidate_error"] for r in rows} == pytest.approx(
+        {"near": 20, "far": 40, "shy": 10, "best shift": 3}
+    )
+    assert {r["method"]: r["silent"] for r in rows} == {"near": False, "far": True, "shy": False, "best shift": False}
+    assert {r["method"]: r["good"] for r in rows} == {"near": False, "far": False, "shy": True, "best shift": True}
+    assert {r["landmark_error"] for r in rows if r["method"] == "near"} == {20.0}
+    summary = summarise(rows)
+    assert list(summary) == ["near", "far", "shy", "best shift"]
+    assert summary["shy"]["k"]["refused"] == 2
+    assert summary["shy"]["k"]["auc25"] == 0
+    assert summary["shy"]["k"]["auc25_raw"] == pytest.approx(15 / 25)  # thresholds 11 ... 25
+    assert summary["best shift"]["k"]["n"] == 1
+    assert "confidence" in summary["near"]
+    assert "confidence" not in summary["far"]  # it states none
+    assert summary["near"]["k CF>IR"]["n"] == 1
+    lines = markdown(summary).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:12:3]] == ["near", "far", "shy", "best shift"]
+    assert all(len(line) == len(lines[0]) for line in lines[:12])
 
 
 def test_landmarks_of_a_crop_stay_on_their_pixels(folder: tuple[Path, Transform]) -> None:
@@ -133,27 +199,38 @@ def test_landmarks_of_a_crop_stay_on_their_pixels(folder: tuple[Path, Transform]
     np.testing.assert_allclose(folder[1](change.inverse(goal.moving)), goal.fixed, atol=1e-9)
 
 
+def test_few_landmarks_left_are_replaced_by_their_homography(folder: tuple[Path, Transform]) -> None:
+    pair = load_pairs(folder[0])[1]
+    fixed, moving = pair.read()
+    cropped, change = moving[:, :100], Transform.from_matrix([[1, 0, 0], [0, 1, 0]])
+    assert (pair.landmarks_moving[:, 0] < 100).sum() < 6
+    goal = target(pair, fixed, cropped, change)
+    assert goal is not None
+    assert len(goal.moving) > 20  # of the grid
+    np.testing.assert_allclose(folder[1](goal.moving), goal.fixed, atol=1e-3)  # rounding of OpenCV's fit
+
+
 def test_a_crash_is_a_miss(folder: tuple[Path, Transform]) -> None:
     write_image(folder[0] / "a_m.png", np.zeros((200, 200), np.uint8))
     pairs = load_pairs(folder[0])
     assert target(pairs[0], *pairs[0].read(), Transform.identity()) is None  # nothing to be seen: not scored
-    rows = evaluate(Oracle(folder[1]), pairs[1:], ["none"])
-    assert rows[0]["ok"]
+    assert scored(folder[1], pairs[1:])[0]["ok"]
     write_image(folder[0] / "b_m.png", np.zeros((200, 200), np.uint8))
-    row = evaluate(Oracle(folder[1]), load_pairs(folder[0])[1:], ["none"])[0]
+    row = scored(folder[1], load_pairs(folder[0])[1:])[0]
     assert not row["ok"]
     assert row["status"] == "exception: a crash"
     assert row["error"] == math.inf
     assert row["exception"]
-    numbers = summarise([row])["none"]
+    numbers = summarise([row])["oracle"]["none"]
     assert (numbers["exceptions"], numbers["refused"], numbers["sr_me_10"]) == (1, 0, 0)
 
 
 def test_a_crash_on_a_wrong_pair_is_no_refusal(folder: tuple[Path, Transform]) -> None:
     write_image(folder[0] / "a_m.png", np.zeros((200, 200), np.uint8))  # crossed with b it crashes the oracle
-    summary = summarise(evaluate(Oracle(folder[1]), load_pairs(folder[0]), wrong=True))
-    assert summary["wrong"] == {"n": 2, "false_accepts": 1, "exceptions": 1}
-    assert "Wrong pairs: 1 of 2 accepted, 1 crashed." in markdown(summary)
+    summary = summarise(scored(folder[1], load_pairs(folder[0]), wrong=True))
+    wrong = summary["oracle"]["wrong"]
+    assert (wrong["n"], wrong["false_accepts"], wrong["exceptions"]) == (2, 1, 1)
+    assert "Wrong pairs (oracle): 1 of 2 accepted, 1 crashed." in markdown(summary)
 
 
 def test_malformed_listings_are_named(tmp_path: Path) -> None:
@@ -169,5 +246,6 @@ def test_malformed_listings_are_named(tmp_path: Path) -> None:
 
 def test_plot_is_a_png(folder: tuple[Path, Transform]) -> None:
     pytest.importorskip("matplotlib")
-    rows = evaluate(Oracle(folder[1]), load_pairs(folder[0]))
+    rows = scored(folder[1], load_pairs(folder[0]), wrong=True)
     assert plot(rows).startswith(b"\x89PNG")
+    assert plot([row for row in rows if row["wrong"]]).startswith(b"\x89PNG")

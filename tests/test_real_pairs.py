@@ -13,7 +13,7 @@ import fastretina
 import numpy as np
 import pytest
 from fastretina.evaluation.metrics import auc
-from fastretina.evaluation.pairs import load_pairs
+from fastretina.evaluation.pairs import load_pairs, pair_cases
 from fastretina.evaluation.run import evaluate
 
 DATA = os.environ.get("FASTRETINA_DATA")
@@ -29,7 +29,8 @@ def recorded():
 
 @pytest.fixture(scope="module")
 def rows():
-    return evaluate(fastretina.Registrar(threads=1, seed=0), load_pairs(Path(DATA) / "val"), ("none",), wrong=True)
+    cases = pair_cases(load_pairs(Path(DATA) / "val"), wrong=True)
+    return evaluate({"fastretina": fastretina.Registrar(threads=1, seed=0)}, cases)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,11 @@
-"""Score the registrar on a folder of pairs with known transforms (pairs.json). Errors are in px of a frame whose longer
-FIXED side is 640; a refused pair is a miss.
+"""Score the registrar, and baselines beside it, where the truth is known. One of:
+
+--pairs DIR        pairs with known transforms (pairs.json), as they are, perturbed and crossed
+--fire DIR         FIRE by its protocol, on a local copy: errors in px of a 2912-px frame
+--crossings DIR    pairs of different eyes from the single images of a training data folder
+--synthetic KINDS  multi-modal pairs of synthetic eyes: homography, quadratic, local (comma-separated)
+
+Errors are in px of a frame whose longer FIXED side is 640 where nothing else is said; a refused pair is a miss.
 """
 
 from __future__ import annotations
@@ -7,19 +13,42 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastretina.cli.common import EXIT_OK, add_registrar_options, make_registrar, registrar_keywords, say
+from fastretina.config import nearest
+from fastretina.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from fastretina.evaluation import Case
+    from fastretina.evaluation.run import Registers
 
 HELP = "score the registrar on pairs with known transforms"
+OURS = "fastretina"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from fastretina.evaluation.pairs import PERTURBATIONS
+    from fastretina.evaluation.baselines import BASELINES
+    from fastretina.evaluation.perturb import PERTURBATIONS
+    from fastretina.synth.geometry import GEOMETRIES
 
-    parser.add_argument("--pairs", metavar="DIR", required=True, help="folder with pairs.json")
-    parser.add_argument("--perturb", metavar="KINDS", default="none", help=f"comma-separated: {PERTURBATIONS}")
-    parser.add_argument("--wrong", action="store_true", help="also cross pairs of different eyes: none may be accepted")
+    suite = parser.add_mutually_exclusive_group(required=True)
+    suite.add_argument("--pairs", metavar="DIR", help="folder with pairs.json")
+    suite.add_argument("--fire", metavar="DIR", help="folder with FIRE's 'Images' and 'Ground Truth'")
+    suite.add_argument("--crossings", metavar="DIR", help="folder of single images, as training takes it")
+    suite.add_argument("--synthetic", metavar="KINDS", help=f"comma-separated: {', '.join(GEOMETRIES)}")
+    parser.add_argument(
+        "--count", metavar="N", type=int, default=200, help="pairs of --crossings, or of each --synthetic (default 200)"
+    )
+    parser.add_argument(
+        "--perturb", metavar="KINDS", default="none", help=f"of --pairs, comma-separated: {PERTURBATIONS}"
+    )
+    parser.add_argument(
+        "--wrong", action="store_true", help="of --pairs: also cross different eyes; none may be accepted"
+    )
+    parser.add_argument("--baselines", metavar="NAMES", default="", help=f"comma-separated: {', '.join(BASELINES)}")
     parser.add_argument("--json", metavar="FILE", help="write every row and the summary")
     parser.add_argument("--markdown", metavar="FILE", help="write the table")
     parser.add_argument("--plots", metavar="FILE.png", help="write the curves (needs matplotlib)")
@@ -32,10 +61,9 @@ def run(args: argparse.Namespace) -> int:
     from fastretina.io import write_bytes
 
     registrar_keywords(args)
-    pairs = evaluation.load_pairs(args.pairs)
-    kinds = [kind.strip() for kind in args.perturb.split(",") if kind.strip()]
-    registrar = make_registrar(args)
-    rows = evaluation.evaluate(registrar, pairs, kinds, args.wrong, (lambda row: None) if args.quiet else _show)
+    baselines, cases = _baselines(args), _cases(args)
+    methods: dict[str, Registers] = {OURS: make_registrar(args), **baselines}
+    rows = evaluation.evaluate(methods, cases, (lambda row: None) if args.quiet else _show)
     summary = evaluation.summarise(rows)
     table = evaluation.markdown(summary)
     say(table if args.quiet else "\n" + table)
@@ -49,9 +77,37 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _cases(args: argparse.Namespace) -> Iterable[Case]:
+    from fastretina.evaluation import crossings, fire, pairs, synthetic
+
+    if args.fire:
+        for name, reason in fire.EXCLUDED.items():
+            say(f"{name} is left out: {reason}")
+        fire.fire_pairs(args.fire)  # a wrong folder is named before the network is loaded
+        return fire.fire_cases(args.fire)
+    if args.crossings:
+        return crossings.crossing_cases(Path(args.crossings), args.count, args.seed or 0)
+    if args.synthetic:
+        return synthetic.synthetic_cases(_listed(args.synthetic), args.count, args.seed or 0)
+    return pairs.pair_cases(pairs.load_pairs(args.pairs), _listed(args.perturb), args.wrong)
+
+
+def _baselines(args: argparse.Namespace) -> dict[str, Registers]:
+    from fastretina.evaluation.baselines import BASELINES
+
+    for name in _listed(args.baselines):
+        if name not in BASELINES:
+            raise InvalidInput(f"baselines: got {name!r}; {nearest(name, list(BASELINES))}")
+    return {name: BASELINES[name] for name in _listed(args.baselines)}
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 def _show(row: dict[str, Any]) -> None:
     say(
-        f"{row['kind']:9s} {row['id']:20s} {row['modalities']:12s} {row['status'][:32]:16s} "
+        f"{row['method']:15s} {row['kind']:9s} {row['id']:20s} {row['modalities']:12s} {row['status'][:32]:16s} "
         f"confidence {row['confidence']:.3f}  error {row['error']:7.2f} px  {row['ms']:7.1f} ms"
     )
 

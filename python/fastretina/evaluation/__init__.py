@@ -1,6 +1,12 @@
-"""How good a registrar is on pairs whose true transform is known."""
+"""How good a registrar is on pairs whose truth is known: cases, methods, rows, tables and plots."""
 
-from fastretina.evaluation.pairs import Pair, load_pairs, perturb
-from fastretina.evaluation.run import evaluate, markdown, plot, summarise
+from fastretina.evaluation.cases import Case, Target
+from fastretina.evaluation.pairs import Pair, load_pairs, pair_cases
+from fastretina.evaluation.perturb import perturb
+from fastretina.evaluation.plots import plot
+from fastretina.evaluation.run import evaluate
+from fastretina.evaluation.tables import markdown, summarise
 
-__all__ = ["Pair", "evaluate", "load_pairs", "markdown", "perturb", "plot", "summarise"]
+__all__ = [
+    "Case", "Pair", "Target", "evaluate", "load_pairs", "markdown", "pair_cases", "perturb", "plot", "summarise",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The numbers by which registrations are judged. Errors are in px of a frame whose longer FIXED side is 640.
+"""The numbers by which registrations are judged.
 
 Success rates by mean and by maximum error, repeatability and matching inlier ratio follow Sindel et al., "A Keypoint
 Detection and Description Network Based on the Vessel Structure for Multi-Modal Retinal Image Registration" (2022).
@@ -6,7 +6,7 @@ Detection and Description Network Based on the Vessel Structure for Multi-Modal 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +15,10 @@ from fastretina.transform import Transform
 
 Floats = NDArray[np.float64]
 
-FRAME_PX = 640.0
 LOST = 1e5  # px; what a point counts that is mapped to infinity
 
 
-def point_errors(transform: Transform | None, moving: Floats, fixed: Floats) -> Floats:
+def point_errors(transform: Callable[[Floats], Floats] | None, moving: Floats, fixed: Floats) -> Floats:
     """Distance of every mapped MOVING point (N, 2) from its FIXED place, px of FIXED; infinite without a transform."""
     if transform is None:
         return np.full(len(moving), np.inf)

@@ -19,10 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastretina.errors import InvalidInput
 from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
 from fastretina.training import data
-from fastretina.training.data import Sample
+from fastretina.training.sample import Sample
+from fastretina.training.sets import eye
 from fastretina.training.simulate import restyle, shade, tone
 from fastretina.training.warp import View, sample_view
 
@@ -31,14 +33,14 @@ ASPECT = 0.005  # log deviation: two cameras of one eye hardly differ in it
 BEND_PX = 1.2  # deviation of each quadratic term, as displacement at the edge of the frame
 FRAME_PX = 640  # errors are in pixels of a frame of this size
 SUCCESS_PX = 5.0
-SAME_EYE_UNKNOWN = ("ffa_huapu4",)  # sets whose patients are unknown: never crossed with themselves
+SYNTHETIC_SHARE = 0.25
 
 Rng = np.random.Generator
 
 
 def whole_view(rng: Rng, sample: Sample, zoom: float, turn_deg: float, mirrored: bool, shift: float) -> View:
     """A view of ``SIDE_PX`` pixels: at ``zoom`` 1 the longer side of the image just fits. Bent by what optics bend."""
-    height, width = sample.plane.shape
+    height, width = sample.mask.shape
     centre = np.array([width / 2, height / 2]) + rng.uniform(-shift, shift, 2) * min(width, height) / 2
     c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
     aspect = float(np.exp(rng.normal(0, ASPECT)))
@@ -55,7 +57,8 @@ def whole_view(rng: Rng, sample: Sample, zoom: float, turn_deg: float, mirrored:
 
 def photograph(rng: Rng, sample: Sample, view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The view as a device would give it, in half of the cases a good one: (image, field of view)."""
-    plane, mask, vessels = sample_view(sample, view)
+    shown = int(rng.integers(len(sample.planes))) if len(sample.planes) > 1 else 0
+    plane, mask, vessels = sample_view(sample, view, shown)
     plane = restyle(rng, plane, vessels) if rng.random() < 0.5 else np.clip(shade(rng, tone(rng, plane)), 0, 1)
     return np.round(255 * plane * mask).astype(np.uint8), mask
 
@@ -86,21 +89,17 @@ def error_px(transform: Any, fixed: View, moving: View, seen: tuple[NDArray[np.f
     return float(np.minimum(np.nan_to_num(distance, nan=1e5), 1e5).mean()) * FRAME_PX / SIDE_PX
 
 
-def eye(sample: Sample) -> str:
-    """Which eye an image shows, as far as names tell; one name for a whole set where nothing is known."""
-    kind = sample.name.split("/")[0]
-    return next((name for name in SAME_EYE_UNKNOWN if kind.startswith(name)), sample.name)
-
-
 def outcomes(registrar: Registrar, samples: Sequence[Sample], pairs: int, seed: int) -> Iterator[dict[str, Any]]:
     """``pairs`` right and as many wrong registrations: the numbers of ``quality``, ``error_px`` and ``success``."""
+    if len({eye(s.name) for s in samples}) < 2:
+        raise InvalidInput("data: got no two images that are known to be of different eyes; wrong pairs need them")
     weights = np.array([s.weight for s in samples])
     for index in range(2 * pairs):
         rng = np.random.default_rng([seed, index])
         wrong = index % 2 == 1
         first = samples[int(rng.choice(len(samples), p=weights / weights.sum()))]
         second = first
-        while wrong and eye(second) == eye(first):
+        while wrong and eye(second.name) == eye(first.name):
             second = samples[int(rng.choice(len(samples), p=weights / weights.sum()))]
         fixed, moving = random_geometry(rng, first)
         if wrong:
@@ -132,9 +131,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="only images that training never saw")
     parser.add_argument("--cache", type=Path, help="prepared images of a training run (cache.npz)")
+    parser.add_argument("--sets", default="research", help="the images: research or clean")
+    parser.add_argument("--synthetic", type=int, default=0, help="synthetic eyes to add: a quarter of the pairs")
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
-    train, held_out = data.load(args.data, args.cache)
+    train, held_out = data.load(args.data, args.cache, args.sets, args.synthetic, SYNTHETIC_SHARE)
     registrar = Registrar(threads=1, weights=args.weights)
     rows = []
     for row in outcomes(registrar, held_out if args.held_out else train, args.pairs, args.seed):

@@ -1,0 +1,90 @@
+"""Multi-modal pairs of synthetic eyes, whose truth is known exactly, beside the best that a model could do.
+
+Two cameras of different modality see one eye under a homography, a quadratic or a local deformation; their fields of
+view differ by at most a factor of three. Each comes with two bounds: the quadratic and the homography that are nearest
+to the truth, by least squares over the points that both cameras see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from fastretina.config import nearest
+from fastretina.errors import InvalidInput
+from fastretina.evaluation.cases import FRAME_PX, Case, Target
+from fastretina.synth import SyntheticPair, synthetic_pair
+from fastretina.synth.cameras import CAMERAS
+from fastretina.synth.geometry import GEOMETRIES
+from fastretina.transform import Transform
+
+MAX_FIELD_RATIO = 3.0
+
+_FIRST_EYE = 10_000_000  # training and tests take smaller numbers
+_POINTS = 2000  # about how many of the visible points the error is a mean of
+_MIN_POINTS = 100  # seen by both, of these: 5 % of the frame
+
+
+def synthetic_cases(geometries: Sequence[str], count: int, seed: int = 0) -> Iterator[Case]:
+    """``count`` pairs of each geometry, the same for the same ``seed``; the kind is the geometry."""
+    for geometry in geometries:
+        if geometry not in GEOMETRIES:
+            raise InvalidInput(f"synthetic: got {geometry!r}; {nearest(geometry, list(GEOMETRIES))}")
+    if count < 1:
+        raise InvalidInput(f"count: got {count}; allowed: 1 or more")
+    return (case for geometry in geometries for case in _of_geometry(geometry, count, seed))
+
+
+def _of_geometry(geometry: str, count: int, seed: int) -> Iterator[Case]:
+    rng = np.random.default_rng(seed)
+    size = (int(FRAME_PX), int(FRAME_PX))
+    made, number = 0, _FIRST_EYE + 100_000 * seed
+    while made < count:
+        fixed, moving = (str(m) for m in rng.choice(list(CAMERAS), 2, replace=False))
+        pair = synthetic_pair(number, size, (fixed, moving), "moderate", geometry)
+        goal = _target(pair)
+        if len(goal.moving) >= _MIN_POINTS and max(ratio := _scale(pair), 1 / ratio) <= MAX_FIELD_RATIO:
+            bounds = {"best quadratic": best_quadratic(goal), "best homography": best_homography(goal)}
+            name = f"{geometry[:5]}_{number - _FIRST_EYE:05d}"
+            yield Case(name, geometry, f"{fixed}>{moving}", pair.fixed, pair.moving, goal, bounds=bounds)
+            made += 1
+        number += 1
+
+
+def _target(pair: SyntheticPair) -> Target:
+    """On a lattice over MOVING, where both cameras see."""
+    height, width = pair.visible.shape
+    step = max(1, round(math.sqrt(width * height / _POINTS)))
+    y, x = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    seen = pair.visible[y, x]
+    points = np.stack([x[seen], y[seen]], axis=1).astype(np.float64)
+    return Target(points, pair.truth(points), pair.truth if isinstance(pair.truth, Transform) else None)
+
+
+def _scale(pair: SyntheticPair) -> float:
+    """Px of FIXED to a px of MOVING, in the middle."""
+    height, width = pair.visible.shape
+    middle = np.array([width / 2, height / 2])
+    there = pair.truth(middle + np.array([[-1.0, 0], [1, 0], [0, -1], [0, 1]]))
+    (a, b), (c, d) = (there[1] - there[0]) / 2, (there[3] - there[2]) / 2
+    return math.sqrt(abs(float(a * d - b * c)))
+
+
+def best_quadratic(goal: Target) -> Transform:
+    """The quadratic with the least squared error at the points of a target."""
+    middle, unit = goal.moving.mean(axis=0), float(np.ptp(goal.moving, axis=0).max()) / 2
+    x, y = ((goal.moving - middle) / unit).T
+    design = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
+    coefficients, *_ = np.linalg.lstsq(design, goal.fixed, rcond=None)
+    to_unit = Transform.from_matrix([[1 / unit, 0, -middle[0] / unit], [0, 1 / unit, -middle[1] / unit]])
+    return Transform("quadratic", coefficients.T) @ to_unit
+
+
+def best_homography(goal: Target) -> Transform:
+    """The homography with the least squared error at the points of a target."""
+    import cv2
+
+    matrix, _ = cv2.findHomography(goal.moving, goal.fixed, 0)  # 0: all points, refined by Levenberg-Marquardt
+    return Transform.from_matrix(matrix, "homography")

@@ -1,0 +1,156 @@
+"""Rows of an evaluation in numbers, and the numbers as one Markdown table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fastretina.errors import InvalidInput
+from fastretina.evaluation import metrics
+from fastretina.evaluation.run import Row, measured
+
+THRESHOLDS_PX = (2, 3, 5, 10)
+MOST_MODALITIES = 12  # pairs of them that have a row each: more would hide the others
+HIGHEST = 5  # how many of the most confident wrong pairs are named
+
+_COLUMNS = {  # of the table: name -> (key, how it is written)
+    "n": ("n", "{:d}"),
+    **{f"ME<{t}": (f"sr_me_{t}", "{:.1%}") for t in THRESHOLDS_PX},
+    "max<5": ("sr_mae_5", "{:.1%}"),
+    "max<10": ("sr_mae_10", "{:.1%}"),
+    "AUC25": ("auc25", "{:.3f}"),
+    "AUC25 raw": ("auc25_raw", "{:.3f}"),
+    "median px": ("median_px", "{:.2f}"),
+    "mean px": ("mean_px", "{:.2f}"),
+    "landmarks px": ("landmarks_px", "{:.2f}"),
+    "Rep": ("repeatability", "{:.2f}"),
+    "MIR": ("inlier_ratio", "{:.2f}"),
+    "refused": ("refused", "{:d}"),
+    "crashed": ("exceptions", "{:d}"),
+    "silent": ("silent_failures", "{:d}"),
+    "climbed": ("climbed", "{:.0%}"),
+    "median ms": ("median_ms", "{:.0f}"),
+    "p95 ms": ("p95_ms", "{:.0f}"),
+}
+
+
+def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
+    """By method: one summary a kind of case, one a modality pair where a kind has some, over all kinds, for wrong
+    pairs (``wrong``) and for ``confidence``."""
+    if not rows:
+        raise InvalidInput("evaluate: no pair could be scored")
+    return {m: _of_method([r for r in rows if r["method"] == m]) for m in dict.fromkeys(r["method"] for r in rows)}
+
+
+def _of_method(rows: Sequence[Row]) -> dict[str, Row]:
+    right = [r for r in rows if not r["wrong"]]
+    kinds = list(dict.fromkeys(r["kind"] for r in right))
+    summary: dict[str, Row] = {}
+    for kind in kinds:
+        of_kind = [r for r in right if r["kind"] == kind]
+        summary[kind] = _numbers(of_kind)
+        modalities = sorted({r["modalities"] for r in of_kind})
+        for name in modalities if 1 < len(modalities) <= MOST_MODALITIES else ():
+            summary[f"{kind} {name}"] = _numbers([r for r in of_kind if r["modalities"] == name])
+    if len(kinds) > 1:
+        shares = [key for key in summary[kinds[0]] if key.startswith(("sr_", "auc25"))]
+        means = {key: float(np.mean([summary[kind][key] for kind in kinds])) for key in shares}
+        summary[f"mean of {', '.join(kinds)}"] = means
+        summary["all"] = _numbers(right)
+    if wrong := [r for r in rows if r["wrong"]]:
+        summary["wrong"] = _wrong(wrong)
+    confidence = [r["confidence"] for r in rows]
+    if not any(math.isnan(c) for c in confidence):
+        good = [r["good"] for r in rows]
+        summary["confidence"] = {
+            "n": len(rows),
+            "failures": len(good) - sum(good),
+            "auroc": metrics.auroc(confidence, good),
+            "calibration_error": metrics.calibration_error(confidence, good),
+        }
+    return summary
+
+
+def _numbers(rows: Sequence[Row]) -> Row:
+    errors, largest = [r["error"] for r in rows], [r["max_error"] for r in rows]
+    ms = measured(r["ms"] for r in rows)
+    return {
+        "n": len(rows),
+        **{f"sr_me_{t}": metrics.success_rate(errors, t) for t in THRESHOLDS_PX},
+        **{f"sr_mae_{t}": metrics.success_rate(largest, t) for t in THRESHOLDS_PX},
+        "auc25": metrics.auc(errors),
+        "auc25_raw": metrics.auc([r["candidate_error"] for r in rows]),
+        "median_px": metrics.median(errors),
+        "mean_px": _mean([e for e in errors if math.isfinite(e)]),
+        "landmarks_px": metrics.median(measured(r.get("landmark_error", math.nan) for r in rows)),
+        "repeatability": _mean(measured(r.get("repeatability", math.nan) for r in rows)),
+        "inlier_ratio": _mean([r["inlier_ratio"] for r in rows if "inlier_ratio" in r]),
+        "refused": sum(not r["ok"] and not r["exception"] for r in rows),
+        "exceptions": sum(r["exception"] for r in rows),
+        "silent_failures": sum(r["silent"] for r in rows),
+        "climbed": _mean([r["attempts"] > 1 for r in rows]) if any(r["attempts"] for r in rows) else math.nan,
+        "median_ms": metrics.median(ms),
+        "p95_ms": float(np.percentile(ms, 95)) if ms else math.nan,
+    }
+
+
+def _wrong(rows: Sequence[Row]) -> Row:
+    ranked = sorted((r for r in rows if not math.isnan(r["confidence"])), key=lambda r: -r["confidence"])
+    kinds = dict.fromkeys(r["kind"] for r in rows)
+    return {
+        "n": len(rows),
+        "false_accepts": sum(r["ok"] for r in rows),
+        "exceptions": sum(r["exception"] for r in rows),
+        "by_kind": {k: [sum(r["ok"] for r in rows if r["kind"] == k), sum(r["kind"] == k for r in rows)]
+                    for k in kinds},
+        "median_ms": metrics.median(measured(r["ms"] for r in rows)),
+        "highest": [{"id": r["id"], "confidence": r["confidence"], "ok": r["ok"]} for r in ranked[:HIGHEST]],
+    }  # fmt: skip
+
+
+def _mean(values: Sequence[Any]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
+
+
+def markdown(summary: dict[str, dict[str, Row]]) -> str:
+    """The summary as one Markdown table, aligned to be read as text too, and a line a further finding."""
+    table = [
+        (method, name, numbers)
+        for method, of_method in summary.items()
+        for name, numbers in of_method.items()
+        if "sr_me_2" in numbers
+    ]
+    columns = {c: v for c, v in _COLUMNS.items() if any(_cell(n, *v) != "–" for _, _, n in table)}
+    lines = [["method", "pairs", *columns]]
+    lines += [[method, name, *(_cell(n, *v) for v in columns.values())] for method, name, n in table]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in lines]
+    text.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    if not table:
+        text = []
+    for method, of_method in summary.items():
+        text += _findings(method, of_method)
+    return "\n".join(text).strip("\n") + "\n"
+
+
+def _cell(numbers: Row, key: str, form: str) -> str:
+    value = numbers.get(key, math.nan)
+    return "–" if math.isnan(value) else form.format(value)
+
+
+def _findings(method: str, summary: dict[str, Row]) -> list[str]:
+    lines = []
+    if w := summary.get("wrong"):
+        parts = ", ".join(f"{kind} {accepted} of {n}" for kind, (accepted, n) in w["by_kind"].items())
+        lines += ["", f"Wrong pairs ({method}): {w['false_accepts']} of {w['n']} accepted, {w['exceptions']} crashed"
+                      f"{f' ({parts})' if len(w['by_kind']) > 1 else ''}."]  # fmt: skip
+        if w["highest"]:
+            named = ", ".join(f"{h['id']} {h['confidence']:.3f}" for h in w["highest"])
+            lines += [f"Most confident of them: {named}."]
+    if c := summary.get("confidence"):
+        lines += ["", f"Confidence ({method}): AUROC {c['auroc']:.4f}, calibration error {c['calibration_error']:.4f}"
+                      f" ({c['n']} pairs, {c['failures']} failures)."]  # fmt: skip
+    return lines
