@@ -194,7 +194,7 @@ enum {
 typedef struct fastretina_options {
   uint32_t struct_size;
   int32_t threads;       /* 1 ... 1024, also of the engine; the same bits for any number, if the engine keeps that */
-  int32_t working_size;  /* 64 ... 8192 px: longer side at which the network sees an image */
+  int32_t working_size;  /* 64 ... 8192 px: longer side at which the network sees an image; 0: what it is meant for */
   int32_t max_keypoints; /* 16 ... 65536 */
   int32_t transform;     /* FASTRETINA_TRANSFORM_AUTO, or the kind to fit: SIMILARITY ... QUADRATIC */
   int32_t max_attempts;  /* 1 or more: further scales, turns and mirroring tried on a weak pair. 1 bounds the latency */

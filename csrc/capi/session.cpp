@@ -22,7 +22,7 @@ void check_range(int value, int low, int high, const char* argument, const char*
 fastretina_options to_c(const Options& o) {
   return {sizeof(fastretina_options),
           1,
-          o.features.image.working_size,
+          0,
           o.features.detect.max_keypoints,
           static_cast<std::int32_t>(o.model.choice),
           o.ladder.max_rungs,
@@ -30,9 +30,12 @@ fastretina_options to_c(const Options& o) {
           o.quality.min_confidence};
 }
 
-Options from_c(const fastretina_options& c) {
+// The rooms' defaults, then the network's manifest, then what the caller asks for.
+Options from_c(const fastretina_options& c, const Manifest& manifest) {
   check_range(c.threads, 1, kMostThreads, "threads", "1 ... 1024");
-  check_range(c.working_size, kSmallestSidePx, kLargestWorkingSize, "working_size", "64 ... 8192");
+  if (c.working_size != 0)
+    check_range(c.working_size, kSmallestSidePx, kLargestWorkingSize, "working_size",
+                "64 ... 8192, or 0 for the network's own");
   check_range(c.max_keypoints, kFewestKeypoints, kMostKeypoints, "max_keypoints", "16 ... 65536");
   check_range(c.transform, static_cast<int>(TransformChoice::automatic), static_cast<int>(TransformChoice::quadratic),
               "transform", "FASTRETINA_TRANSFORM_AUTO, or FASTRETINA_SIMILARITY ... FASTRETINA_QUADRATIC");
@@ -40,7 +43,9 @@ Options from_c(const fastretina_options& c) {
   require(c.min_confidence >= 0 && c.min_confidence <= 1, "min_confidence", std::to_string(c.min_confidence),
           "0 ... 1");
   Options o;
-  o.features.image.working_size = c.working_size;
+  o.quality.confidence = manifest.confidence;
+  for (const int size : {manifest.working_size, c.working_size})
+    if (size != 0) o.features.image.working_size = size;
   o.features.detect.max_keypoints = c.max_keypoints;
   o.model.choice = static_cast<TransformChoice>(c.transform);
   o.ladder.max_rungs = c.max_attempts;
@@ -113,7 +118,7 @@ fastretina_error fastretina_session_create(const fastretina_model* model, const 
     given(session, "session");
     fastretina_options asked = to_c(Options{});
     if (options != nullptr) read_sized(*options, asked, "options");
-    const Options checked = from_c(asked);
+    const Options checked = from_c(asked, shared->manifest);
     auto network = std::make_shared<EngineNetwork>(shared, asked.threads);
     *session = new fastretina_session{next_id(), fastretina::Session(std::move(network), checked, asked.threads)};
   });

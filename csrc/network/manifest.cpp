@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <utility>
 
 #include "core/error.h"
+#include "image/image.h"
 #include "network/sha256.h"
 #include "network/toml.h"
 #include "upsample/upsample.h"
@@ -12,7 +14,7 @@
 namespace fastretina {
 namespace {
 
-constexpr int kLongestDescriptor = 4096, kLargestMultiple = 1024;
+constexpr int kLongestDescriptor = 4096, kLargestMultiple = 1024, kLargestWorkingSize = 8192;
 constexpr std::uintmax_t kLargestFile = std::uintmax_t{1} << 31;
 
 template <class T>
@@ -42,6 +44,33 @@ Manifest::File file(const TomlValues& values, const std::string& table) {
   return out;
 }
 
+constexpr std::string_view kConfidence = "confidence.";
+constexpr std::pair<std::string_view, double ConfidenceModel::*> kWeights[] = {
+    {"bias", &ConfidenceModel::bias},
+    {"ridge_correlation", &ConfidenceModel::ridge_correlation},
+    {"log_inliers", &ConfidenceModel::log_inliers},
+    {"inlier_ratio", &ConfidenceModel::inlier_ratio},
+    {"overlap", &ConfidenceModel::overlap},
+    {"inlier_rms_px", &ConfidenceModel::inlier_rms_px},
+    {"coverage", &ConfidenceModel::coverage},
+    {"log_peak_to_sidelobe", &ConfidenceModel::log_peak_to_sidelobe},
+    {"inlier_similarity", &ConfidenceModel::inlier_similarity},
+};
+
+void set_weight(ConfidenceModel& model, std::string_view name, const TomlValue& value) {
+  for (const auto& [known, member] : kWeights) {
+    if (name != known) continue;
+    if (const auto* integer = std::get_if<std::int64_t>(&value))
+      model.*member = static_cast<double>(*integer);
+    else if (const auto* real = std::get_if<double>(&value))
+      model.*member = *real;
+    else
+      throw EngineError("confidence." + std::string(name) + " is no number");
+    return;
+  }
+  throw EngineError("confidence." + std::string(name) + " is no weight of the confidence");
+}
+
 Manifest facts(std::string_view text) {
   const TomlValues values = read_toml(text);
   Manifest out;
@@ -51,6 +80,10 @@ Manifest facts(std::string_view text) {
     throw EngineError("pad_multiple: got " + std::to_string(out.multiple) + ", expected a multiple of 4");
   out.dims = integer(values, "descriptor_dims", 1, kLongestDescriptor);
   if (values.contains("stride")) integer(values, "stride", kStride, kStride);
+  if (values.contains("working_size"))
+    out.working_size = integer(values, "working_size", kSmallestSidePx, kLargestWorkingSize);
+  for (auto it = values.lower_bound(kConfidence); it != values.end() && it->first.starts_with(kConfidence); ++it)
+    set_weight(out.confidence, std::string_view(it->first).substr(kConfidence.size()), it->second);
   out.f32 = file(values, "weights.onnx");
   if (values.contains("weights.onnx_int8.file")) out.int8 = file(values, "weights.onnx_int8");
   return out;

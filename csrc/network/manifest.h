@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/types.h"
+#include "quality/quality.h"
 
 namespace fastretina {
 
@@ -16,8 +17,10 @@ struct Manifest {
   };
 
   std::string name;
-  int multiple = 8;  // plane sizes are padded to a multiple of this
-  int dims = 0;      // of a descriptor
+  int multiple = 8;            // plane sizes are padded to a multiple of this
+  int dims = 0;                // of a descriptor
+  int working_size = 0;        // that the network is meant for, px; 0: the pipeline's own default
+  ConfidenceModel confidence;  // what was fitted for this network; else the defaults
   File f32, int8;
 
   // bf16 and f16 run the f32 file.

@@ -69,6 +69,13 @@ void facts_are_checked() {
   CHECK(refused([&] { read_manifest(with("pad_multiple = 8", "pad_multiple = \"8\"")); }, "integer"));
   CHECK(refused([&] { read_manifest(with("dims = 64", "dims = 0")); }, "descriptor_dims"));
   CHECK(refused([&] { read_manifest(with("dims = 64", "dims = 64\nstride = 8")); }, "stride"));
+  const Manifest tuned = read_manifest(kFilterManifest + "[confidence]\nbias = -3\noverlap = 0.5\n");
+  CHECK(tuned.confidence.bias == -3 && tuned.confidence.overlap == 0.5);
+  CHECK(tuned.confidence.coverage == ConfidenceModel{}.coverage && m.confidence.bias == ConfidenceModel{}.bias);
+  CHECK(refused([&] { read_manifest(kFilterManifest + "[confidence]\nluck = 1\n"); }, "luck"));
+  CHECK(refused([&] { read_manifest(kFilterManifest + "[confidence]\nbias = true\n"); }, "no number"));
+  CHECK(m.working_size == 0 && read_manifest(with("dims = 64", "dims = 64\nworking_size = 512")).working_size == 512);
+  CHECK(refused([&] { read_manifest(with("dims = 64", "dims = 64\nworking_size = 9")); }, "working_size"));
   CHECK(refused([&] { read_manifest(with("none.onnx", "../none.onnx")); }, "folder"));
   CHECK(refused([&] { read_manifest(with("000", "xyz")); }, "sha256"));
   CHECK(refused([&] { read_manifest(with("[weights.onnx]", "[weights.other]")); }, "weights.onnx.file"));

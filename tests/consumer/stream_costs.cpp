@@ -18,6 +18,7 @@
 #include "fastretina.hpp"
 #include "fastretina_openvino.h"
 #include "frames.h"
+#include "marked_engine.h"
 
 namespace fr = fastretina::v1;
 
@@ -61,44 +62,6 @@ int posix_memalign(void** memory, std::size_t align, std::size_t bytes) {
 
 namespace {
 
-// OpenVINO's engine, with a mark while it works. One session calls it, from one thread.
-struct Marked {
-  fastretina_engine inner;
-  static Marked& of(void* user) { return *static_cast<Marked*>(user); }
-};
-struct MarkedInstance {
-  Marked* engine;
-  void* inner;
-};
-
-fastretina_engine marked(Marked& m) {
-  fastretina_engine e = m.inner;
-  e.user = &m;
-  e.supports = [](void* user, fastretina_precision p) {
-    return Marked::of(user).inner.supports(Marked::of(user).inner.user, p);
-  };
-  e.open = [](void* user, const fastretina_network* network, std::int32_t threads, void** instance) {
-    Marked& engine = Marked::of(user);
-    auto* made = new MarkedInstance{&engine, nullptr};
-    *instance = made;
-    return engine.inner.open(engine.inner.user, network, threads, &made->inner);
-  };
-  e.run = [](void* instance, const fastretina_plane* plane, fastretina_maps* maps) {
-    auto& i = *static_cast<MarkedInstance*>(instance);
-    in_engine = true;
-    const fastretina_error error = i.engine->inner.run(i.inner, plane, maps);
-    in_engine = false;
-    return error;
-  };
-  e.close = [](void* instance) {
-    auto* i = static_cast<MarkedInstance*>(instance);
-    i->engine->inner.close(i->inner);
-    delete i;
-  };
-  e.release = [](void* user) { Marked::of(user).inner.release(Marked::of(user).inner.user); };
-  return e;
-}
-
 long resident_kib() {
   long total = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> total >> resident;
@@ -133,7 +96,7 @@ int main(int argc, char** argv) try {
   for (const auto& path : frames_in(argv[2])) frames.push_back(read_pgm(path));
 
   const double begin = now_ms();
-  Marked openvino{};
+  Marked openvino{{}, [](bool inside) { in_engine = inside; }};
   fr::check(fastretina_openvino_engine(&openvino.inner));
   const fr::Model model(argv[1], marked(openvino), precision_of(argc > 4 ? argv[4] : "auto"));
   fastretina_options options = fr::default_options();
