@@ -15,8 +15,10 @@
  * fastretina_result.status. Nothing here throws, prints or aborts. Memory     A session and a `prepared` keep what they
  * allocated: after two frames of a size nothing here allocates (docs/EMBEDDING.md, also on what the engine allocates).
  * Versions   A struct that begins with struct_size may grow at its end; its ..._init or ..._default function sets that
- *            member, and a program that was compiled with an older header keeps working. Enumerators keep their
- *            values; new ones may appear. Whatever breaks this raises FASTRETINA_ABI_VERSION and the library's SONAME.
+ *            member, and a program that was compiled with an older header keeps working. What the library hands to an
+ *            engine may grow at its end, too; fastretina_image and fastretina_mutable_image stay as they are.
+ * Enumerators keep their values; new ones may appear. Whatever breaks this raises FASTRETINA_ABI_VERSION and the
+ * library's SONAME.
  */
 #ifndef FASTRETINA_H
 #define FASTRETINA_H
@@ -58,7 +60,7 @@ enum {
   FASTRETINA_INTERNAL_ERROR = 4 /* a defect of this library */
 };
 
-/* What the last failed call on this thread had to say, UTF-8, "" if none failed. Valid until the next failed call. */
+/* What the last failed call on this thread had to say, UTF-8, "" if none failed. Valid until the next call on it. */
 FASTRETINA_API const char* fastretina_last_error(void);
 
 /* For engines: sets this thread's error text (copied, at most 1023 bytes; NULL: "") and returns `error`. */
@@ -170,11 +172,13 @@ FASTRETINA_API void fastretina_model_destroy(fastretina_model* model);
 
 /* For the device's log. The texts live as long as the model. */
 typedef struct fastretina_model_info {
+  uint32_t struct_size;
   const char* name;
   const char* engine;
   const char* weights_sha256; /* of the f32 weights, the network's identity in every precision: 64 hexadecimal digits */
   fastretina_precision precision; /* what AUTO became */
 } fastretina_model_info;
+FASTRETINA_API void fastretina_model_info_init(fastretina_model_info* info);
 FASTRETINA_API fastretina_error fastretina_model_describe(const fastretina_model* model, fastretina_model_info* info);
 
 /* ---- session ---------------------------------------------------------------------------------------------------- */

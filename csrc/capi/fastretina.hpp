@@ -95,7 +95,8 @@ class Model : public Handle<fastretina_model, fastretina_model_destroy> {
         }) {}
 
   fastretina_model_info describe() const {
-    fastretina_model_info info{};
+    fastretina_model_info info;
+    fastretina_model_info_init(&info);
     check(fastretina_model_describe(get(), &info));
     return info;
   }

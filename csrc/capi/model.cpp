@@ -7,6 +7,7 @@
 
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/sized.h"
 
 namespace fastretina::capi {
 namespace {
@@ -93,11 +94,18 @@ fastretina_error fastretina_model_from_memory(const char* manifest, size_t manif
 
 void fastretina_model_destroy(fastretina_model* model) { delete model; }
 
+void fastretina_model_info_init(fastretina_model_info* info) {
+  if (info == nullptr) return;
+  *info = {};
+  info->struct_size = sizeof *info;
+}
+
 fastretina_error fastretina_model_describe(const fastretina_model* model, fastretina_model_info* info) {
   return guarded([&] {
     const Model& m = *given(model, "model").shared;
-    given(info, "info") = {m.manifest.name.c_str(), m.engine->name().c_str(), m.manifest.f32.sha256.c_str(),
-                           static_cast<fastretina_precision>(m.precision)};
+    write_sized(fastretina_model_info{0, m.manifest.name.c_str(), m.engine->name().c_str(),
+                                      m.manifest.f32.sha256.c_str(), static_cast<fastretina_precision>(m.precision)},
+                given(info, "info"), "info");
   });
 }
 

@@ -87,10 +87,10 @@ fastretina_error registered(fastretina_transform* transform, fastretina_result* 
     given(transform, "transform").steps = {};
     fastretina_result probe{};
     probe.struct_size = given(result, "result").struct_size;
-    write_sized(fastretina_result{}, probe);
+    write_sized(fastretina_result{}, probe, "result");
     const Registration& registration = work();
     transform->steps = steps_of(registration.best);
-    write_sized(to_c(registration), *result);
+    write_sized(to_c(registration), *result, "result");
   });
 }
 

@@ -32,9 +32,9 @@ void read_sized(const T& from, T& to, const char* argument) {
 }
 
 template <class T>
-void write_sized(T from, T& to) {
+void write_sized(T from, T& to, const char* argument) {
   constexpr std::size_t kFirstVersion = sizeof(T);
-  const std::size_t theirs = sized(to.struct_size, kFirstVersion, "result");
+  const std::size_t theirs = sized(to.struct_size, kFirstVersion, argument);
   from.struct_size = to.struct_size;
   std::memcpy(&to, &from, std::min(theirs, sizeof(T)));
 }

@@ -105,6 +105,7 @@ void shipped_weights_load_and_spoiled_ones_do_not() {
   fastretina_model* model = nullptr;
   CHECK(load_file(engine, folder.path / "retina.toml", FASTRETINA_PRECISION_AUTO, &model) == FASTRETINA_SUCCESS);
   fastretina_model_info info;
+  fastretina_model_info_init(&info);
   CHECK(fastretina_model_describe(model, &info) == FASTRETINA_SUCCESS);
   CHECK(std::string(info.name) == "retina" && std::string(info.engine) == "filters" &&
         info.precision == FASTRETINA_PRECISION_F32);

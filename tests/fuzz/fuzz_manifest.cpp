@@ -16,6 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     CHECK(error == FASTRETINA_ENGINE_ERROR && std::strlen(fastretina_last_error()) > 0);
   } else {
     fastretina_model_info info;
+    fastretina_model_info_init(&info);
     CHECK(fastretina_model_describe(model, &info) == FASTRETINA_SUCCESS && std::strlen(info.weights_sha256) == 64);
     fastretina_session* session = nullptr;
     const fastretina_options options = filter_options();
