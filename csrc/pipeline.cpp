@@ -20,19 +20,20 @@ constexpr double kPolishKeeps = 0.95;     // of the ridge correlation
 // Further attempts, cheap and likely ones first.
 //   fields   devices differ by up to x3 in what they show (30 to 100 degrees, crops); which of the two shows less is not
 //            known. The side with the larger field keeps its scale, the other one shrinks.
-//   finer    the same at a larger working size: a small overlap has the more key points, a crop keeps its resolution
+//   finer    the same at a larger working size, the larger the smaller the field: a small overlap has the more key
+//            points, a crop keeps its resolution
 //   turns    the network is trained for relative rotations up to 50 degrees: steps of 45 cover the circle with a margin.
 //            A turned frame may have grown black corners: MOVING is shown as large as its field of view says (`levelled`)
 std::vector<Rung> ladder() {
-  constexpr double kFields[] = {1.0, 1.0 / 1.7, 1.0 / 2.9};
+  constexpr double kHalfField = 1.0 / 1.7, kThirdField = 1.0 / 2.9;
   std::vector<Rung> rungs;
-  for (const double scale : {1.0, kFiner}) {
-    rungs.push_back({{scale, 0, false}, {scale, 0, false}});
-    for (const double field : {kFields[1], kFields[2]}) {
-      rungs.push_back({{scale, 0, false}, {scale * field, 0, false}});
-      rungs.push_back({{scale * field, 0, false}, {scale, 0, false}});
-    }
-  }
+  const auto add = [&](double scale, double field) {
+    rungs.push_back({{scale, 0, false}, {scale * field, 0, false}});
+    if (field != 1) rungs.push_back({{scale * field, 0, false}, {scale, 0, false}});
+  };
+  for (const double field : {1.0, kHalfField, kThirdField}) add(1, field);
+  for (const double field : {1.0, kHalfField}) add(kFiner, field);
+  add(kSourcePerWorkingSize, kThirdField);
   for (const bool mirrored : {false, true})
     for (int eighths = mirrored ? 0 : 1; eighths < 8; ++eighths) rungs.push_back({{}, {1, eighths, mirrored}, true});
   return rungs;

@@ -26,7 +26,7 @@ from fastretina.torch_path.warp import warp
 from fastretina.transform import Transform
 
 STRIDE = 4
-SOURCE_PER_WORKING_SIZE = 2  # no rung of the ladder shows an image any finer
+SOURCE_PER_WORKING_SIZE = 2.0  # nothing shows an image any finer
 LONGEST_SIDE = 1 << 28
 TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
 ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")
@@ -119,7 +119,7 @@ def source_of(image: Tensor, options: FeatureOptions, timings: Timings) -> Sourc
     """Of the caller's image."""
     height, width = image.shape[:2]
     longer, shorter = max(height, width), min(height, width)
-    wanted = max(SOURCE_PER_WORKING_SIZE * options.image.working_size, math.ceil(MIN_SIDE_PX * longer / shorter))
+    wanted = max(int(SOURCE_PER_WORKING_SIZE * options.image.working_size), math.ceil(MIN_SIDE_PX * longer / shorter))
     shrunk = vars(options.image) | {"working_size": max(min(longer, wanted), MIN_SIDE_PX)}
     with stopwatch(timings, "image"):
         seen = image_room(image, **shrunk)

@@ -38,7 +38,7 @@ from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
 
-FIELDS = (1.0, 1 / 1.7, 1 / 2.9)  # fields of view differ by up to x3
+HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
 POLISH_KEEPS = 0.95
@@ -69,10 +69,14 @@ class Rung(NamedTuple):
 def ladder() -> list[Rung]:
     """Attempts, cheap and likely ones first."""
     rungs = []
-    for scale in (1.0, FINER):
-        rungs.append(Rung(Pose(scale), Pose(scale)))
-        for field in FIELDS[1:]:
-            rungs += [Rung(Pose(scale), Pose(scale * field)), Rung(Pose(scale * field), Pose(scale))]
+    for scale, field in (
+        *((1.0, field) for field in (1.0, HALF_FIELD, THIRD_FIELD)),
+        *((FINER, field) for field in (1.0, HALF_FIELD)),
+        (SOURCE_PER_WORKING_SIZE, THIRD_FIELD),
+    ):
+        rungs.append(Rung(Pose(scale), Pose(scale * field)))
+        if field != 1:
+            rungs.append(Rung(Pose(scale * field), Pose(scale)))
     for mirrored in (False, True):
         rungs += [Rung(Pose(), Pose(1.0, eighths, mirrored), True) for eighths in range(0 if mirrored else 1, 8)]
     return rungs
