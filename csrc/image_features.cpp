@@ -14,13 +14,45 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-// Copies `source` mirrored and turned. Pixel (x, y) of the result is source pixel T^-1 of it, with T from turned_by().
+constexpr double kSourcePerWorkingSize = 2;  // no rung of the ladder shows an image any finer
+
+bool upright(const Pose& pose) { return pose.eighth_turns % 4 == 0; }
+bool oblique(const Pose& pose) { return pose.eighth_turns % 2 != 0; }
+
+// Of the turned image: quarter turns keep every pixel, oblique ones keep the frame and lose its corners.
+Size turned_size(const Pose& pose, Size source) {
+  return upright(pose) || oblique(pose) ? source : Size{source.height, source.width};
+}
+
+// The pixel map of a turn: source (x, y) -> result (x, y).
+Transform turned_by(const Pose& pose, Size source) {
+  const double w = source.width - 1, h = source.height - 1;
+  // After mirroring: x -> (mirrored ? w - x : x) = s x + o.
+  const double s = pose.mirrored ? -1 : 1, o = pose.mirrored ? w : 0;
+  Transform t;
+  t.kind = TransformKind::similarity;
+  const double quarters[4][6] = {{s, 0, o, 0, 1, 0}, {0, 1, 0, -s, 0, w - o}, {-s, 0, w - o, 0, -1, h}, {0, -1, h, s, 0, o}};
+  constexpr double kHalf = 0.70710678118654752440;  // sine and cosine of 45 degrees
+  constexpr double kCos[4] = {kHalf, -kHalf, -kHalf, kHalf}, kSin[4] = {kHalf, kHalf, -kHalf, -kHalf};
+  const int quarter = (pose.eighth_turns >> 1) & 3;
+  if (!oblique(pose)) {
+    for (int i = 0; i < 6; ++i) t.p[i] = quarters[quarter][i];
+    return t;
+  }
+  // (x, y) -> (c x + n y, -n x + c y) about the middle of the frame.
+  const double c = kCos[quarter], n = kSin[quarter], cx = w / 2, cy = h / 2;
+  const double oblique_map[6] = {c * s, n, cx + c * (o - cx) - n * cy, -n * s, c, cy - n * (o - cx) - c * cy};
+  for (int i = 0; i < 6; ++i) t.p[i] = oblique_map[i];
+  return t;
+}
+
+// Copies `source` mirrored and turned by quarters.
 void turn(View<const float> source, const Pose& pose, View<float> result) {
   for (int y = 0; y < source.height; ++y) {
     const float* row = source.row(y);
     for (int x = 0; x < source.width; ++x) {
       const int mx = pose.mirrored ? source.width - 1 - x : x;
-      switch (pose.quarter_turns & 3) {
+      switch ((pose.eighth_turns >> 1) & 3) {
         case 0: result.row(y)[mx] = row[x]; break;
         case 1: result.row(source.width - 1 - mx)[y] = row[x]; break;
         case 2: result.row(source.height - 1 - y)[source.width - 1 - mx] = row[x]; break;
@@ -30,16 +62,10 @@ void turn(View<const float> source, const Pose& pose, View<float> result) {
   }
 }
 
-// The pixel map of turn(): source (x, y) -> result (x, y).
-Transform turned_by(const Pose& pose, Size source) {
-  const double w = source.width - 1, h = source.height - 1;
-  // After mirroring: x -> (mirrored ? w - x : x) = s x + o.
-  const double s = pose.mirrored ? -1 : 1, o = pose.mirrored ? w : 0;
-  Transform t;
-  t.kind = TransformKind::similarity;
-  const double matrices[4][6] = {{s, 0, o, 0, 1, 0}, {0, 1, 0, -s, 0, w - o}, {-s, 0, w - o, 0, -1, h}, {0, -1, h, s, 0, o}};
-  for (int i = 0; i < 6; ++i) t.p[i] = matrices[pose.quarter_turns & 3][i];
-  return t;
+constexpr std::ptrdiff_t kFloat = sizeof(float);
+
+Image image_of(View<const float> plane) {
+  return {plane.data, plane.width, plane.height, 1, plane.stride * kFloat, PixelType::f32};
 }
 
 Transform resized_by(double scale) { return scaling(scale, 0.5 * scale - 0.5, 0.5 * scale - 0.5); }
@@ -53,28 +79,45 @@ int scaled_working_size(const ImageOptions& options, const Pose& pose) {
 Stopwatch::Stopwatch(double& milliseconds) : milliseconds_(milliseconds), start_(now_ms()) {}
 Stopwatch::~Stopwatch() { milliseconds_ += now_ms() - start_; }
 
-void Features::extract(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
-                       const Context& context, Workspace& workspace, Timings& timings) {
-  pose = {};
-  input = {image.width, image.height};
-  T_network_input = {};
-  run(image, network, options, backend, context, workspace, timings);
+void Source::take(const Image& image, const ImageOptions& options, const Backend& backend, const Context& context,
+                  Workspace& workspace) {
+  ImageOptions shrunk = options;
+  const double longer = std::max(image.width, image.height), shorter = std::min(image.width, image.height);
+  const double least = kSmallestSidePx * longer / std::max(shorter, 1.0);  // keeps what the image room asks for
+  const double wanted = std::max(kSourcePerWorkingSize * options.working_size, std::ceil(least));
+  shrunk.working_size = static_cast<int>(std::max(std::min(longer, wanted), double{kSmallestSidePx}));
+  const ImageGeometry geometry = image_geometry({image.width, image.height}, shrunk);
+  input = geometry.input;
+  gray_.resize(static_cast<std::size_t>(geometry.content.width) * static_cast<std::size_t>(geometry.content.height));
+  gray = {gray_.data(), geometry.content.width, geometry.content.height};
+  backend.gray(context, workspace, image, geometry, shrunk, gray);
+  T_source_input = resized_by(geometry.scale);
 }
 
-void Features::extract(const Features& first, const Pose& other, Network& network, const FeatureOptions& options,
+void Features::extract(const Source& source, const Pose& shown, Network& network, const FeatureOptions& options,
                        const Backend& backend, const Context& context, Workspace& workspace, Timings& timings) {
   Workspace::Frame frame(workspace);
-  pose = other;
-  input = first.input;
-  const bool upright = other.quarter_turns % 2 == 0;
-  const Size size = upright ? first.content : Size{first.content.height, first.content.width};
-  View<float> turned = workspace.take_plane<float>(size.width, size.height);
-  turn(first.gray, other, turned);
-  compose(turned_by(other, first.content), first.T_network_input, T_network_input);
-
+  pose = shown;
+  input = source.input;
+  Image image = image_of(source.gray);
+  const Size whole{image.width, image.height};
+  const Transform T_turned_source = turned_by(shown, whole);
+  compose(T_turned_source, source.T_source_input, T_network_input);
+  if (shown.eighth_turns != 0 || shown.mirrored) {
+    const Stopwatch stopwatch(timings.image);
+    const Size size = turned_size(shown, whole);
+    const View<float> turned = workspace.take_plane<float>(size.width, size.height);
+    if (oblique(shown)) {
+      const View<std::uint8_t> valid = workspace.take_plane<std::uint8_t>(size.width, size.height);
+      const MutableImage out{turned.data, size.width, size.height, 1, turned.stride * kFloat, PixelType::f32};
+      backend.warp(context, workspace, image, T_turned_source, {}, out, valid);
+    } else {
+      turn(source.gray, shown, turned);
+    }
+    image = image_of(turned);
+  }
   FeatureOptions scaled = options;
-  scaled.image.working_size = scaled_working_size(options.image, other);
-  const Image image{turned.data, size.width, size.height, 1, size.width * std::ptrdiff_t{sizeof(float)}, PixelType::f32};
+  scaled.image.working_size = scaled_working_size(options.image, shown);
   run(image, network, scaled, backend, context, workspace, timings);
 }
 
@@ -84,7 +127,6 @@ void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOpti
     return View(buffer.data(), size.width, size.height);
   };
   content = geometry.content;
-  gray = plane_of(gray_, geometry.content);
   plane = plane_of(plane_, geometry.plane);
   mask = plane_of(mask_, geometry.plane);
   difference = plane_of(difference_, {geometry.plane.width / kStride, geometry.plane.height / kStride});
@@ -109,7 +151,11 @@ void Features::run(const Image& image, Network& network, const FeatureOptions& o
   compose(resized_by(geometry.scale), T_network_input, T_network_input);
   {
     const Stopwatch stopwatch(timings.image);
-    backend.image(context, workspace, image, geometry, options.image, {plane, mask, gray, &contrast});
+    backend.image(context, workspace, image, geometry, options.image, {plane, mask, {}, &contrast});
+    std::ptrdiff_t inside = 0;
+    for (int y = 0; y < content.height; ++y)
+      inside += std::count(mask.row(y), mask.row(y) + content.width, std::uint8_t{1});
+    field = static_cast<double>(inside) / (static_cast<double>(content.width) * content.height);
   }
   NetworkOutput output;
   {

@@ -14,7 +14,7 @@ namespace fastretina {
 // How an image is shown to the network. The identity shows it as it is.
 struct Pose {
   double scale = 1.0;     // of the working size
-  int quarter_turns = 0;  // counter-clockwise as seen on a screen
+  int eighth_turns = 0;   // of 45 degrees, counter-clockwise as seen on a screen; odd ones cut the corners off
   bool mirrored = false;  // left-right, before turning
 
   friend bool operator==(const Pose&, const Pose&) = default;
@@ -45,6 +45,25 @@ class Stopwatch {
   double start_;
 };
 
+// The intensities that all poses of an image are taken from, no larger than they will be needed. Owns its memory, which
+// only grows.
+class Source {
+ public:
+  Size input;              // of the caller's image, px
+  Transform T_source_input;
+  View<float> gray;
+
+  Source() = default;
+  Source(const Source&) = delete;  // the view points into the buffer
+  Source& operator=(const Source&) = delete;
+
+  void take(const Image& image, const ImageOptions& options, const Backend& backend, const Context& context,
+            Workspace& workspace);
+
+ private:
+  std::vector<float> gray_;
+};
+
 // Owns its memory, which only grows.
 class Features {
  public:
@@ -53,7 +72,7 @@ class Features {
   Size content;               // the part of the plane that shows the image
   Transform T_network_input;  // the caller's px -> network px
   float contrast = 0;
-  View<float> gray;           // content-sized intensities at network scale
+  double field = 0;           // share of the content that is inside the field of view
   View<float> plane;          // normalised, padded to the network's multiple
   View<std::uint8_t> mask;    // plane-sized field of view
   View<float> difference;     // the network's class-difference map: a heat map of key points at stride 4
@@ -65,11 +84,7 @@ class Features {
   Features(const Features&) = delete;  // the views point into the buffers
   Features& operator=(const Features&) = delete;
 
-  // From the caller's image, as it is.
-  void extract(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
-               const Context& context, Workspace& workspace, Timings& timings);
-  // From features made before, in another pose: the image is taken from their `gray`.
-  void extract(const Features& first, const Pose& other, Network& network, const FeatureOptions& options,
+  void extract(const Source& source, const Pose& shown, Network& network, const FeatureOptions& options,
                const Backend& backend, const Context& context, Workspace& workspace, Timings& timings);
 
  private:
@@ -77,7 +92,7 @@ class Features {
            const Context& context, Workspace& workspace, Timings& timings);
   void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
 
-  std::vector<float> gray_, plane_, difference_, xy_, score_, rows_;
+  std::vector<float> plane_, difference_, xy_, score_, rows_;
   std::vector<std::byte> ridge_bytes_;
   std::vector<std::uint8_t> mask_;
   int keypoint_count_ = 0;

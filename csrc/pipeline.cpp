@@ -10,25 +10,29 @@
 namespace fastretina {
 namespace {
 
-// Further attempts, cheap and likely ones first. Both sides only ever shrink: the device with the larger field loses nothing
-// that the other one shows. The network is trained for relative rotations up to 50 degrees, so quarter turns cover the circle.
+// Further attempts, cheap and likely ones first.
+//   fields   devices differ by up to x3 in what they show (30 to 100 degrees, crops); which of the two shows less is not
+//            known. The side with the larger field keeps its scale, the other one shrinks.
+//   finer    the same at a larger working size: a small overlap has the more key points, a crop keeps its resolution
+//   turns    the network is trained for relative rotations up to 50 degrees: steps of 45 cover the circle with a margin.
+//            A turned frame may have grown black corners: MOVING is shown as large as its field of view says (`levelled`)
 std::vector<Rung> ladder() {
-  constexpr double kFields[] = {1.0, 1.0 / 1.7, 1.0 / 2.9};  // fields of view differ by up to x3 (30 to 100 degrees, crops)
+  constexpr double kFields[] = {1.0, 1.0 / 1.7, 1.0 / 2.9}, kFiner = 4.0 / 3.0;
   std::vector<Rung> rungs;
-  const auto add = [&](double fixed, double moving, int turns, bool mirrored) {
-    rungs.push_back({{fixed, 0, false}, {moving, turns, mirrored}});
-  };
-  for (const bool mirrored : {false, true})
-    for (int turns = 0; turns < 4; ++turns) {
-      add(1, 1, turns, mirrored);
-      if (mirrored || turns != 0) continue;
-      for (const double field : {kFields[1], kFields[2]}) {
-        add(1, field, turns, mirrored);
-        add(field, 1, turns, mirrored);
-      }
+  for (const double scale : {1.0, kFiner}) {
+    rungs.push_back({{scale, 0, false}, {scale, 0, false}});
+    for (const double field : {kFields[1], kFields[2]}) {
+      rungs.push_back({{scale, 0, false}, {scale * field, 0, false}});
+      rungs.push_back({{scale * field, 0, false}, {scale, 0, false}});
     }
+  }
+  for (const bool mirrored : {false, true})
+    for (int eighths = mirrored ? 0 : 1; eighths < 8; ++eighths) rungs.push_back({{}, {1, eighths, mirrored}, true});
   return rungs;
 }
+
+constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of them happen to agree
+constexpr double kMostLevel = 1.5;  // a square turned by 45 degrees needs 1.41
 
 // Matches -> point pairs, in the order of the matches (best first).
 PointPairs pair_up(const Matches& matches, const Keypoints& fixed, const Keypoints& moving, Workspace& workspace) {
@@ -50,6 +54,15 @@ Matches take_matches(int capacity, Workspace& workspace) {
   matches.capacity = capacity;
   *matches.count = 0;
   return matches;
+}
+
+// 0 where there is none.
+double mean_where(const float* value, const std::uint8_t* flag, int n) {
+  double sum = 0;
+  int count = 0;
+  for (int i = 0; i < n; ++i)
+    if (flag[i]) sum += static_cast<double>(value[i]), ++count;
+  return count > 0 ? sum / count : 0;
 }
 
 // Network px on both sides -> the callers' px on both sides.
@@ -90,14 +103,16 @@ void Session::prepare(const Image& image, Prepared& out) {
   if (out.poses_.empty()) out.poses_.push_back(std::make_unique<Features>());
   out.used_ = 1;
   out.timings = {};
-  out.poses_.front()->extract(image, *network_, options_.features, backend_, context_, workspace_, out.timings);
+  {
+    const Stopwatch stopwatch(out.timings.image);
+    out.source_.take(image, options_.features.image, backend_, context_, workspace_);
+  }
+  out.poses_.front()->extract(out.source_, {}, *network_, options_.features, backend_, context_, workspace_, out.timings);
 }
 
-// Would the image room take an image this small?
-bool Session::shows_enough(const Features& first, const Pose& pose) const {
-  if (pose == Pose{}) return true;
-  const int working_size = scaled_working_size(options_.features.image, pose);
-  return std::min({working_size, first.content.width, first.content.height}) >= kSmallestSidePx;
+// Is enough left of an image at this scale?
+bool Session::shows_enough(const Pose& pose) const {
+  return pose == Pose{} || scaled_working_size(options_.features.image, pose) >= kSmallestSidePx;
 }
 
 const Features& Session::in_pose(Prepared& image, const Pose& pose) {
@@ -105,7 +120,7 @@ const Features& Session::in_pose(Prepared& image, const Pose& pose) {
     if (image.poses_[i]->pose == pose) return *image.poses_[i];
   if (image.used_ == image.poses_.size()) image.poses_.push_back(std::make_unique<Features>());
   Features& features = *image.poses_[image.used_];
-  features.extract(image.first(), pose, *network_, options_.features, backend_, context_, workspace_, timings_);
+  features.extract(image.source_, pose, *network_, options_.features, backend_, context_, workspace_, timings_);
   ++image.used_;
   return features;
 }
@@ -119,9 +134,12 @@ const Registration& Session::register_pair(Prepared& fixed, const Image& moving)
 const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   timings_ = {};
   result_.attempts = 0;
-  for (const Rung& rung : rungs_) {
+  const double fields = fixed.first().field / std::max(moving.first().field, 1e-6);
+  const double level = std::clamp(std::sqrt(fields), 1 / kMostLevel, kMostLevel);
+  for (Rung rung : rungs_) {
+    if (rung.levelled) rung.moving.scale *= level;
     if (result_.attempts == options_.ladder.max_rungs) break;
-    if (!shows_enough(fixed.first(), rung.fixed) || !shows_enough(moving.first(), rung.moving)) continue;
+    if (!shows_enough(rung.fixed) || !shows_enough(rung.moving)) continue;
     candidate_.rung = result_.attempts++;
     candidate_.fixed_pose = rung.fixed;
     candidate_.moving_pose = rung.moving;
@@ -166,6 +184,8 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
     measured.coverage = estimate.coverage;
     measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
                                                             measured.T_fixed_moving, &measured.overlap_px);
+    measured.peak_to_sidelobe = peak_to_sidelobe(fixed, moving, measured.T_fixed_moving, measured.ridge_correlation);
+    measured.inlier_similarity = mean_where(matches.score, inlier, *matches.count);
   }
   const Stopwatch stopwatch(timings_.quality);
   out.quality = quality(measured, options_.quality);
@@ -173,6 +193,25 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
   to_input_points(pairs, fixed, moving, out);
   out.score.assign(matches.score, matches.score + *matches.count);
   out.inlier.assign(inlier, inlier + *pairs.count);
+}
+
+// How far the correlation stands out of what it is where nothing should fit (Bolme et al. 2010): shifted aside. Chance is
+// the more likely the smaller the overlap.
+double Session::peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak) {
+  constexpr int kDirections = 6;
+  constexpr double kRings_px[] = {12, 24}, kTurn = 0.52359877559829887308;  // half of the angle between two directions
+  double sum = 0, square = 0;
+  int n = 0;
+  for (const double radius : kRings_px)
+    for (int i = 0; i < kDirections; ++i, ++n) {
+      const double angle = kTurn * (2 * i + (radius > kRings_px[0]));
+      Transform shifted;
+      compose(scaling(1, radius * std::cos(angle), radius * std::sin(angle)), T, shifted);
+      const double r = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, shifted, nullptr);
+      sum += r, square += r * r;
+    }
+  const double mean = sum / n, variance = std::max(square / n - mean * mean, 0.0);
+  return (peak - mean) / (std::sqrt(variance) + kLeastDeviation);
 }
 
 // Similarity first; then matches again under its guidance; then a higher model where it explains clearly more.

@@ -20,6 +20,7 @@ enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, ho
 // How one attempt shows the two images.
 struct Rung {
   Pose fixed, moving;
+  bool levelled = false;  // MOVING is scaled so that both fields of view cover the same share of their frames
 };
 
 struct LadderOptions {
@@ -54,6 +55,7 @@ class Prepared {
 
  private:
   friend class Session;
+  Source source_;
   std::vector<std::unique_ptr<Features>> poses_;  // the first is the image as it is
   std::size_t used_ = 0;
 };
@@ -89,10 +91,11 @@ class Session {
   Workspace& workspace() { return workspace_; }
 
  private:
-  bool shows_enough(const Features& first, const Pose& pose) const;
+  bool shows_enough(const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
+  double peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);
 
   std::shared_ptr<Network> network_;

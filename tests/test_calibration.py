@@ -96,6 +96,6 @@ def test_from_a_file(tmp_path, capsys):
     path.write_text(json.dumps(rows))
     c.main([str(path)])
     out = capsys.readouterr().out
-    assert "constexpr double kBias = " in out
+    assert "[confidence]\nbias = " in out
     assert "200 rows, 133 successes" in out
     assert float(out.split("AUROC ")[1].split(",")[0]) > 0.99

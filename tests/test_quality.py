@@ -19,7 +19,9 @@ GOOD = {
     "inliers": 90,
     "inlier_rms_px": 1.2,
     "coverage": 0.6,
+    "inlier_similarity": 0.7,
     "ridge_correlation": 0.55,
+    "peak_to_sidelobe": 12.0,
     "overlap_px": 250_000,
 }
 IDENTITY = Transform.identity()

@@ -23,7 +23,7 @@ GRID = np.stack(np.meshgrid(np.linspace(20, 300, 8), np.linspace(20, 300, 8)), -
 
 @pytest.fixture(scope="module")
 def pair():
-    return synthetic_pair(seed=5, size=SIZE)
+    return synthetic_pair(seed=5, size=SIZE, difficulty="easy")
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_mirrored_turn_is_found_in_the_pose_of_the_core(registrar, native, pai
     assert expected.ok
     assert expected.choices["mirrored"]
     rung = ladder()[expected.choices["rung"]]
-    assert (rung.moving.quarter_turns, rung.moving.mirrored) == (expected.choices["quarter_turns"], True)
+    assert (45 * rung.moving.eighth_turns, rung.moving.mirrored) == (expected.choices["turn_deg"], True)
     monkeypatch.setattr(registrar._pipeline, "rungs", [rung])  # the whole climb takes long here
     result = registrar.register(pair.fixed, turned)
     choices = dict(result.choices) | {name: expected.choices[name] for name in ("rung", "attempts")}
@@ -180,11 +180,25 @@ def test_a_pose_moves_pixels_where_its_transform_says(turns, mirrored):
     from fastretina.torch_path.image_features import Pose, _turned_by
 
     source = torch.arange(5 * 7).reshape(5, 7)
-    pose = Pose(1.0, turns, mirrored)
+    pose = Pose(1.0, 2 * turns, mirrored)
     shown = torch.rot90(source.flip(1) if mirrored else source, turns)
     y, x = np.indices(source.shape)
     at = _turned_by(pose, (7, 5))(np.stack([x.ravel(), y.ravel()], 1).astype(float)).round().astype(int)
     assert np.array_equal(shown.numpy()[at[:, 1], at[:, 0]], source.numpy().ravel())
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_eight_poses_of_45_degrees_turn_about_the_middle_one_after_the_other(mirrored):
+    from fastretina.torch_path.image_features import Pose, _turned_by
+
+    size, middle = (9, 9), np.array([[4.0, 4.0]])
+    point = np.array([[7.0, 4.0]])  # three to the right of the middle; mirrored, to the left
+    for eighths in range(8):
+        turned = _turned_by(Pose(1.0, eighths, mirrored), size)
+        angle = np.radians(45 * eighths)
+        expected = 3 * (-1 if mirrored else 1) * np.array([[np.cos(angle), -np.sin(angle)]])
+        assert turned(middle) == pytest.approx(middle)
+        assert turned(point) - middle == pytest.approx(expected, abs=1e-12)
 
 
 # -- the climb ---------------
@@ -217,7 +231,7 @@ def test_climbs_until_an_attempt_is_strong(climb):
 
 def test_keeps_the_best_of_a_weak_climb_and_the_first_of_equals(climb):
     best = climb(("low_agreement", 0.1), ("ok", 0.7), ("ok", 0.7))
-    assert (best["rung"], best["attempts"]) == (1, 12)
+    assert (best["rung"], best["attempts"]) == (1, 25)
 
 
 def test_nothing_to_see_ends_the_climb(climb):
@@ -225,9 +239,9 @@ def test_nothing_to_see_ends_the_climb(climb):
 
 
 def test_poses_that_show_too_little_are_skipped(climb):
-    """At 96 px the reduced fields would show 56 and 33 px, less than the room image takes."""
-    assert climb(("low_agreement", 0.1), working_size=96)["attempts"] == 8
-    assert climb(("low_agreement", 0.1), working_size=186)["attempts"] == 12
+    """At 96 px the reduced fields would show 56 and 33 px (finer: 75 and 44), less than the room image takes."""
+    assert climb(("low_agreement", 0.1), working_size=96)["attempts"] == 25 - 6
+    assert climb(("low_agreement", 0.1), working_size=186)["attempts"] == 25
 
 
 # -- misuse ---------------
@@ -340,7 +354,7 @@ def test_registers_and_warps_without_the_core():
         "import sys; sys.modules['fastretina._core'] = None\n"
         "import numpy as np, fastretina\n"
         "from fastretina.synth import synthetic_pair\n"
-        f"pair = synthetic_pair(seed=5, size={SIZE})\n"
+        f"pair = synthetic_pair(seed=5, size={SIZE}, difficulty='easy')\n"
         "result = fastretina.Registrar(backend='auto', engine='torch', threads=1).register(pair.fixed, pair.moving)\n"
         "image, valid = result.warp(pair.moving)\n"
         "print(result.choices['backend'], result.status, pair.mean_error(result.transform) < 3, image.shape,\n"

@@ -41,7 +41,12 @@ void bind_pair(py::module_& m) {
       FIELD(RefineOptions, kind) FIELD(RefineOptions, max_iterations) FIELD(RefineOptions, epsilon_px)
       FIELD(RefineOptions, max_shift_px) FIELD(RefineOptions, max_frame_shift_px) FIELD(RefineOptions, bend_px)
       FIELD(RefineOptions, samples_per_point) FIELD(RefineOptions, min_points);
-  options<QualityOptions>(m, "QualityOptions")
+  options<ConfidenceModel>(m, "ConfidenceModel")
+      FIELD(ConfidenceModel, bias) FIELD(ConfidenceModel, ridge_correlation) FIELD(ConfidenceModel, log_inliers)
+      FIELD(ConfidenceModel, inlier_ratio) FIELD(ConfidenceModel, overlap) FIELD(ConfidenceModel, inlier_rms_px)
+      FIELD(ConfidenceModel, coverage) FIELD(ConfidenceModel, log_peak_to_sidelobe)
+      FIELD(ConfidenceModel, inlier_similarity);
+  options<QualityOptions>(m, "QualityOptions") FIELD(QualityOptions, confidence)
       FIELD(QualityOptions, min_contrast) FIELD(QualityOptions, min_keypoints) FIELD(QualityOptions, min_inliers)
       FIELD(QualityOptions, min_scale) FIELD(QualityOptions, max_scale) FIELD(QualityOptions, max_anisotropy)
       FIELD(QualityOptions, min_overlap) FIELD(QualityOptions, min_confidence);

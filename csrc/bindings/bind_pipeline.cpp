@@ -93,10 +93,12 @@ py::dict quality_dict(const Candidate& c) {
   const Quality& q = c.quality;
   py::dict d;
   d["ridge_correlation"] = m.ridge_correlation;
+  d["peak_to_sidelobe"] = m.peak_to_sidelobe;
   d["matches"] = m.matches;
   d["inliers"] = m.inliers;
   d["inlier_rms_px"] = m.inlier_rms_px;
   d["coverage"] = m.coverage;
+  d["inlier_similarity"] = m.inlier_similarity;
   d["overlap"] = q.overlap;
   d["scale"] = q.scale;
   d["rotation_deg"] = q.rotation_deg;
@@ -123,7 +125,7 @@ py::dict timings_dict(const Timings& t) {
   return d;
 }
 
-py::tuple pose_tuple(const Pose& pose) { return py::make_tuple(pose.scale, pose.quarter_turns, pose.mirrored); }
+py::tuple pose_tuple(const Pose& pose) { return py::make_tuple(pose.scale, 45 * pose.eighth_turns, pose.mirrored); }
 
 py::dict to_python(const Registration& r) {
   const Candidate& c = r.best;

@@ -36,7 +36,7 @@ void bind_quality(py::module_& m) {
       "quality",
       [](const py::object& transform, std::pair<int, int> fixed, std::pair<int, int> moving, double contrast_fixed,
          double contrast_moving, int keypoints_fixed, int keypoints_moving, int matches, int inliers,
-         double inlier_rms_px, double coverage, double ridge_correlation, int overlap_px, double min_contrast,
+         double inlier_rms_px, double coverage, double inlier_similarity, double ridge_correlation, double peak_to_sidelobe, int overlap_px, double min_contrast,
          int min_keypoints, int min_inliers, double min_scale, double max_scale, double max_anisotropy,
          double min_overlap, double min_confidence) {
         QualityInputs in;
@@ -54,7 +54,9 @@ void bind_quality(py::module_& m) {
         require_number(contrast_moving, "contrast_moving");
         require_number(inlier_rms_px, "inlier_rms_px");
         require_number(coverage, "coverage");
+        require_number(inlier_similarity, "inlier_similarity");
         require_number(ridge_correlation, "ridge_correlation");
+        require_number(peak_to_sidelobe, "peak_to_sidelobe");
         require_count(keypoints_fixed, "keypoints_fixed");
         require_count(keypoints_moving, "keypoints_moving");
         require_count(matches, "matches");
@@ -63,13 +65,15 @@ void bind_quality(py::module_& m) {
         in.contrast_fixed = contrast_fixed, in.contrast_moving = contrast_moving;
         in.keypoints_fixed = keypoints_fixed, in.keypoints_moving = keypoints_moving;
         in.matches = matches, in.inliers = inliers, in.inlier_rms_px = inlier_rms_px, in.coverage = coverage;
-        in.ridge_correlation = ridge_correlation, in.overlap_px = overlap_px;
-        return to_dict(quality(in, {min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
+        in.inlier_similarity = inlier_similarity, in.ridge_correlation = ridge_correlation;
+        in.peak_to_sidelobe = peak_to_sidelobe, in.overlap_px = overlap_px;
+        return to_dict(quality(in, {QualityOptions{}.confidence, min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
                                     min_overlap, min_confidence}));
       },
       py::arg("transform"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),
       py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"),
-      py::arg("inliers"), py::arg("inlier_rms_px"), py::arg("coverage"), py::arg("ridge_correlation"),
+      py::arg("inliers"), py::arg("inlier_rms_px"), py::arg("coverage"),
+      py::arg("inlier_similarity"), py::arg("ridge_correlation"), py::arg("peak_to_sidelobe"),
       py::arg("overlap_px"), py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints,
       py::arg("min_inliers") = o.min_inliers, py::arg("min_scale") = o.min_scale, py::arg("max_scale") = o.max_scale,
       py::arg("max_anisotropy") = o.max_anisotropy, py::arg("min_overlap") = o.min_overlap,

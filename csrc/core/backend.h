@@ -16,6 +16,7 @@ namespace fastretina {
 struct Backend {
   const char* name;
   decltype(&cpu::image) image;
+  decltype(&cpu::gray) gray;
   decltype(&cpu::upsample) upsample;
   decltype(&cpu::nms) nms;
   decltype(&cpu::detect) detect;

@@ -53,10 +53,15 @@ namespace cpu {
 // Scratch is a few rows of the input and about ten planes at network scale.
 void image(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,
            const ImageOptions& options, const NetworkImage& output);
+// Steps 1 and 2 alone: the intensities, content-sized.
+void gray(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,
+          const ImageOptions& options, View<float> output);
 }  // namespace cpu
 namespace cuda {
 void image(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,
            const ImageOptions& options, const NetworkImage& output);
+void gray(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,
+          const ImageOptions& options, View<float> output);
 }
 
 }  // namespace fastretina

@@ -76,5 +76,16 @@ void image(const Context& context, Workspace& workspace, const Image& input, con
   }
 }
 
+void gray(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,
+          const ImageOptions& options, View<float> output) {
+  image_steps::check_image(input, geometry, options);
+  Workspace::Frame frame(workspace);
+  const auto [width, height] = geometry.content;
+  const int stride = round_up(width, image_kernels::kRowPad);
+  const View<float> padded(workspace.take_plane<float>(stride, height).data, width, height, stride);
+  image_steps::resize(context, workspace, input, geometry, options, padded);
+  for (int y = 0; y < height; ++y) std::copy_n(padded.row(y), width, output.row(y));
+}
+
 }  // namespace cpu
 }  // namespace fastretina

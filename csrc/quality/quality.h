@@ -7,7 +7,7 @@
 //                     [min_scale, max_scale]; anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
 //   low_agreement     confidence below min_confidence
 //   ok
-// The confidence is a logistic model (quality_math.h) where the status is ok or low_agreement, and 0 otherwise.
+// The confidence is a logistic model (ConfidenceModel) where the status is ok or low_agreement, and 0 otherwise.
 #pragma once
 
 #include "core/types.h"
@@ -33,11 +33,29 @@ struct QualityInputs {
   int keypoints_fixed = 0, keypoints_moving = 0;
   int matches = 0, inliers = 0;
   double inlier_rms_px = 0, coverage = 0;
+  double inlier_similarity = 0;  // mean cosine of the inliers' descriptors
   double ridge_correlation = 0;
+  double peak_to_sidelobe = 0;   // of the ridge correlation
   int overlap_px = 0;
 };
 
+// confidence = 1 / (1 + exp(-(bias + sum of weight x feature))), one weight a feature, by its name. Every weight has the
+// sign its feature must have. Fitted to registrations of training images with known truth, half of them of two different
+// eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
+struct ConfidenceModel {
+  double bias = -19.9873;
+  double ridge_correlation = 12.6993;
+  double log_inliers = 3.6869;  // log(1 + inliers)
+  double inlier_ratio = 1.63623;  // inliers / matches
+  double overlap = 2.42698;
+  double inlier_rms_px = -0.266695;
+  double coverage = 5.1154;
+  double log_peak_to_sidelobe = 0;  // log(1 + peak to sidelobe)
+  double inlier_similarity = 0;
+};
+
 struct QualityOptions {
+  ConfidenceModel confidence;
   double min_contrast = 0.002;  // mean local deviation of intensities in [0, 1]
   int min_keypoints = 8;
   int min_inliers = 6;

@@ -1,4 +1,4 @@
-// What decides a value in quality: the local shape of a map, and the confidence.
+// What decides a value in quality: the local shape of a map. (The confidence is one sum, in quality.cpp.)
 #pragma once
 
 #include <cmath>
@@ -6,23 +6,6 @@
 #include "core/transform.h"
 
 namespace fastretina::quality_math {
-
-// The confidence: 1 / (1 + exp(-(kBias + sum of kWeight x feature))). Every weight has the sign its feature must have. Fitted to
-// 1700 registrations of training images with known truth, half of them of two different eyes (docs/TRAINING.md, Confidence).
-constexpr int kFeatures = 6;
-constexpr double kBias = -19.9873;
-constexpr double kWeight[kFeatures] = {12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154};
-
-// ridge correlation, log(1 + inliers), inliers / matches, overlap, rms px of the inliers, coverage
-struct Features {
-  double value[kFeatures];
-};
-
-inline double confidence(const Features& features) {
-  double logit = kBias;
-  for (int i = 0; i < kFeatures; ++i) logit += kWeight[i] * features.value[i];
-  return 1 / (1 + std::exp(-logit));
-}
 
 // Ratio of the singular values of a 2 x 2 map, >= 1; infinite where it is singular.
 FR_HD double anisotropy(const Jacobian& j) {

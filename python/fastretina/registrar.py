@@ -44,9 +44,9 @@ class Registrar:
         if self.backend == "native":
             from fastretina import _core
 
-            self._pipeline: Any = _core.Pipeline(self.engine, native_options(config), self.threads)
+            self._pipeline: Any = _core.Pipeline(self.engine, native_options(config, self.manifest), self.threads)
         else:
-            self._pipeline = _torch_pipeline()(self.engine, config, self.threads)
+            self._pipeline = _torch_pipeline()(self.engine, config, self.threads, self.manifest)
 
     def __repr__(self) -> str:
         return f"Registrar(engine={self.engine.name!r}, precision={self.engine.precision!r}, backend={self.backend!r})"
@@ -135,7 +135,7 @@ class Registrar:
             "attempts": found["attempts"],
             "fixed_scale": found["fixed_pose"][0],
             "moving_scale": found["moving_pose"][0],
-            "quarter_turns": found["moving_pose"][1],
+            "turn_deg": found["moving_pose"][1],
             "mirrored": found["moving_pose"][2],
             "seed": self.config.seed,
         }
@@ -157,11 +157,15 @@ def _transform(kind: int, params: NDArray[np.float64]) -> Transform:
     return Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
 
 
-def native_options(config: Config) -> _core.Options:
-    """The C++ defaults with what ``config`` sets."""
+def native_options(config: Config, manifest: engines.Manifest | None = None) -> _core.Options:
+    """The C++ defaults with what the manifest and ``config`` set."""
     from fastretina import _core
 
     options = _core.Options()
+    if manifest:
+        for name, weight in manifest.confidence.items():
+            setattr(options.quality.confidence, name, weight)
+        options.features.image.working_size = manifest.working_size or options.features.image.working_size
     options.model.choice = getattr(_core.TransformChoice, config.transform)
     options.estimate.seed = config.seed
     if config.working_size is not None:

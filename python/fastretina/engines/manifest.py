@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING, Any
 from fastretina.errors import EngineError, InvalidInput
 
 if TYPE_CHECKING:
-    from torch import nn
+    from fastretina.networks.retina_craquelure import RetinaCraquelureNet
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+CONFIDENCE = (
+    "bias", "ridge_correlation", "log_inliers", "inlier_ratio", "overlap", "inlier_rms_px", "coverage",
+    "log_peak_to_sidelobe", "inlier_similarity",
+)  # fmt: skip
 _FILES = {"f32": "onnx", "int8": "onnx_int8", "torch": "safetensors"}  # precision -> table of the manifest
 
 
@@ -40,6 +44,17 @@ class Manifest:
         return int(self.data["descriptor_dims"])
 
     @property
+    def working_size(self) -> int | None:
+        """The working size that the network is meant for, px; None: the pipeline's own default."""
+        value = self.data.get("working_size")
+        return None if value is None else int(value)
+
+    @property
+    def confidence(self) -> dict[str, float]:
+        """What was fitted for this network of csrc/quality/quality.h's ``ConfidenceModel``; empty: its defaults."""
+        return {str(name): float(weight) for name, weight in self.data.get("confidence", {}).items()}
+
+    @property
     def weights_hash(self) -> str:
         """SHA-256 of the f32 network: its identity in every result."""
         return str(self.data["weights"]["onnx"]["sha256"])
@@ -60,7 +75,7 @@ class Manifest:
             raise EngineError(f"weights: {path} is not the file of its manifest (SHA-256 differs); remedy: reinstall")
         return path
 
-    def torch_network(self) -> nn.Module:
+    def torch_network(self) -> RetinaCraquelureNet:
         """The network as a module with its trained weights, of the sizes in the table ``network`` (none: as shipped).
 
         Raises EngineError if safetensors is not installed, or the weights are not of a network of these facts.
@@ -105,6 +120,10 @@ def load_manifest(weights: str | Path) -> Manifest:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
         manifest = Manifest(path.parent, data)
         manifest.name, manifest.multiple, manifest.dims, manifest.weights_hash  # noqa: B018
+        manifest.working_size, manifest.confidence  # noqa: B018
+        unknown = set(manifest.confidence) - set(CONFIDENCE)
+        if unknown:
+            raise ValueError(f"[confidence] has no {sorted(unknown)[0]!r}; allowed: {', '.join(CONFIDENCE)}")
     except (tomllib.TOMLDecodeError, KeyError, TypeError, ValueError, UnicodeDecodeError) as error:
         raise EngineError(f"weights: {path} is no manifest of a network ({error})") from error
     return manifest

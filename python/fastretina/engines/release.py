@@ -9,11 +9,11 @@ import numpy as np
 
 from fastretina.engines import export
 
-LICENCE = (
-    "The weights were trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, a synthetic OCTA set and a "
-    "set of FA and FAF images; several of these allow research or non-commercial use only. Treat the weights as for "
-    "research, non-commercial use; the code is Apache-2.0."
-)
+LICENCES = {
+    "research": "For research, non-commercial use: trained on DRIVE, CHASE_DB1, HRF, LES-AV, RAVIR, IOSTAR, OCTA-500, "
+    "a synthetic OCTA set and a set of FA and FAF images, several of which allow nothing else. The code is Apache-2.0.",
+    "clean": "Apache-2.0, like the code: trained on synthetic eyes of this project and on octa_synth (MIT) alone.",
+}
 CALIBRATION_IMAGES = 64
 
 
@@ -26,11 +26,15 @@ def release(
     command: str = "",
     date: str = "",
     remark: str = "",
+    working_size: int | None = None,
+    confidence: dict[str, float] | None = None,
 ) -> Path:
     """Write ``NAME.onnx``, ``NAME.int8.onnx``, ``NAME.safetensors`` and ``NAME.toml`` into ``out``; returns the last.
 
     The int8 file is calibrated on training images (never held-out ones) of ``data_folder``.  ``command``, ``date`` and
-    ``remark`` (what the command does not say about the run) are recorded as given.
+    ``remark`` (what the command does not say about the run) are recorded as given; ``working_size`` (px) and the
+    weights of ``confidence`` (evaluation/calibration.py) are what this network is meant to be used with, if not the
+    defaults.
     """
     import torch
 
@@ -39,14 +43,15 @@ def release(
 
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     network = trainer.load_network(checkpoint)
-    samples, held_out = data.load(data_folder, checkpoint.parent / "cache.npz")
+    config = state["config"]
+    chosen = {key: config[key] for key in ("sets", "synthetic", "synthetic_share")}
+    samples, held_out = data.load(data_folder, checkpoint.parent / "cache.npz", **chosen)
     out.mkdir(parents=True, exist_ok=True)
     f32 = export.export_onnx(network, out / f"{name}.onnx")
     tensors = export.export_safetensors(network, out / f"{name}.safetensors")
     pick = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
     planes = export.calibration_planes([samples[i].planes[0] for i in pick], PAD_MULTIPLE)
     int8 = export.quantise(f32.path, out / f"{name}.int8.onnx", planes)
-    config = state["config"]
     facts: dict[str, Any] = {
         "name": name,
         "architecture": "RetinaCraquelureNet (networks/retina_craquelure.py)",
@@ -55,6 +60,8 @@ def release(
         "pad_multiple": PAD_MULTIPLE,
         "descriptor_dims": network.size.dim,
         "onnx_opset": export.OPSET,
+        **({"working_size": working_size} if working_size else {}),
+        **({"confidence": confidence} if confidence else {}),
         "network": network.size.as_dict(),
         "input": {
             "name": export.INPUT,
@@ -69,10 +76,15 @@ def release(
             "cell_centre": "cell i is centred on pixel 4 i + 1.5",
         },
         "training": {
-            "licence": LICENCE,
+            "sets": config["sets"],
+            "licence": LICENCES[config["sets"]],
+            "non_commercial": config["sets"] != "clean",
             "data": sorted({s.name.split("/")[0] for s in samples}),
             "images": len(samples),
             "held_out_images": len(held_out),
+            "synthetic_eyes": config["synthetic"],
+            "start": config["start"] or "",
+            "teacher": config["teacher"] or "",
             "loss": config["loss"],
             "seed": config["seed"],
             "steps": state["step"],

@@ -1,8 +1,8 @@
-"""Fits the confidence: features of registrations and whether each succeeded -> the coefficients of quality_math.h.
+"""Fits the confidence: features of registrations and whether each succeeded -> the weights of a ``ConfidenceModel``.
 
-usage: python -m fastretina.evaluation.calibration ROWS.json
-ROWS.json: a list of objects with the keys of ``FEATURES`` and ``success``. Prints the two lines of
-csrc/quality/quality_math.h, and how good the fit is on rows it has not seen.
+usage: python -m fastretina.evaluation.calibration ROWS.json [ROWS.json ...]
+ROWS.json ...: lists of objects with the keys of ``FEATURES`` and ``success``. Prints the table for a manifest
+(csrc/quality/quality.h holds the default network's), and how good the fit is on rows it has not seen.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ FEATURES = {
     "overlap": 1,
     "inlier_rms_px": -1,
     "coverage": 1,
+    "log_peak_to_sidelobe": 1,
+    "inlier_similarity": 1,
 }
 
 
@@ -51,6 +53,7 @@ def features_of(row: Mapping[str, Any]) -> Floats:
     """The feature vector of a row of measurements (``Registration.quality`` and the like)."""
     values = dict(row)
     values.setdefault("log_inliers", np.log1p(values.get("inliers", 0)))
+    values.setdefault("log_peak_to_sidelobe", np.log1p(max(values.get("peak_to_sidelobe", 0), 0)))
     values.setdefault("inlier_ratio", values.get("inliers", 0) / max(1, values.get("matches", 0)))
     missing = [name for name in FEATURES if name not in values]
     if missing:
@@ -130,21 +133,21 @@ def cross_validated(
     return out
 
 
-def as_source(calibration: Calibration) -> str:
-    """The two lines of csrc/quality/quality_math.h."""
-    weights = ", ".join(f"{w:.6g}" for w in calibration.weights)
-    return f"constexpr double kBias = {calibration.bias:.6g};\nconstexpr double kWeight[kFeatures] = {{{weights}}};"
+def as_table(calibration: Calibration) -> str:
+    """The table ``[confidence]`` of a manifest; the fields of ``ConfidenceModel`` in csrc/quality/quality.h."""
+    rows = [("bias", calibration.bias), *zip(FEATURES, calibration.weights, strict=True)]
+    return "\n".join(["[confidence]", *(f"{name} = {float(value):.6g}" for name, value in rows)])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rows", type=Path)
+    parser.add_argument("rows", type=Path, nargs="+")
     parser.add_argument("--folds", type=int, default=5)
     args = parser.parse_args(arguments)
-    rows = json.loads(args.rows.read_text())
+    rows = [row for path in args.rows for row in json.loads(path.read_text())]
     x, y = np.array([features_of(row) for row in rows]), np.array([float(row["success"]) for row in rows])
     signs = list(FEATURES.values())
-    print(as_source(fit(x, y, signs)))
+    print(as_table(fit(x, y, signs)))
     unseen = cross_validated(x, y, signs, args.folds)
     print(
         f"{len(y)} rows, {int(y.sum())} successes; on unseen rows: "

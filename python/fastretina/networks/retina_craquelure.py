@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from fastretina.errors import InvalidInput
 
-__all__ = ["PAD_MULTIPLE", "STRIDE", "NetworkSize", "RetinaCraquelureNet"]
+__all__ = ["PAD_MULTIPLE", "SIZES", "STRIDE", "NetworkSize", "RetinaCraquelureNet"]
 
 STRIDE = 4
 """Pixels per output cell."""
@@ -55,6 +55,13 @@ class NetworkSize:
         """The inverse of :meth:`as_dict` (lists become tuples)."""
         tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, (list, tuple)) else v for k, v in values.items()}
         return cls(**tuples)
+
+
+SIZES = {
+    "retina": NetworkSize(),
+    "retina_fast": NetworkSize(half=8, quarter=24, eighth=48, fused=32, dim=64, quarter_dilations=(1,)),
+}
+"""The networks that are shipped, by name; ``retina_fast`` does 45 % of the work."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> nn.Sequential:
@@ -128,10 +135,15 @@ class RetinaCraquelureNet(nn.Module):
 
 
 def sample_descriptors(dense: Tensor, points_px: Tensor, image_index: Tensor) -> Tensor:
-    """Bilinear descriptors at sub-pixel points, L2-normalised.
+    """Bilinear descriptors at sub-pixel points, L2-normalised: :func:`sample_maps`, then unit rows."""
+    return functional.normalize(sample_maps(dense, points_px, image_index), dim=1)
+
+
+def sample_maps(dense: Tensor, points_px: Tensor, image_index: Tensor) -> Tensor:
+    """Dense maps at sub-pixel points, bilinear.
 
     ``dense`` ``(N, D, h, w)``, ``points_px`` ``(K, 2)`` in input pixels ``(x, y)``, ``image_index`` ``(K,)`` →
-    ``(K, D)`` unit rows.  Pixel ``x`` lies at cell ``(x + 0.5) / 4 - 0.5``; outside the grid the edge is repeated.
+    ``(K, D)``.  Pixel ``x`` lies at cell ``(x + 0.5) / 4 - 0.5``; outside the grid the edge is repeated.
     """
     height, width = dense.shape[2:]
     cell = (points_px.float() + 0.5) / STRIDE - 0.5
@@ -144,4 +156,4 @@ def sample_descriptors(dense: Tensor, points_px: Tensor, image_index: Tensor) ->
     rows = dense.permute(0, 2, 3, 1)
     top = rows[image_index, y0, x0].float() * (1 - fx) + rows[image_index, y0, x1].float() * fx
     bottom = rows[image_index, y1, x0].float() * (1 - fx) + rows[image_index, y1, x1].float() * fx
-    return functional.normalize(top * (1 - fy) + bottom * fy, dim=1)
+    return top * (1 - fy) + bottom * fy

@@ -67,20 +67,31 @@ def shading(height: int, width: int, camera: Camera, rng: Rng) -> Plane:
 
 
 # ---- modalities ---------------------------------------------------------------------------------------------------
+_PRIMARIES = (  # base, absorption by blood, the disc's brightness, by the macular pigment, texture, sheen
+    (0.68, 0.17, 0.96, 0.22, 0.8, 0.03),
+    (0.36, 0.46, 0.72, 0.34, 1.2, 0.10),
+    (0.17, 0.32, 0.42, 0.34, 1.0, 0.10),
+)
+
+
 def colour(layers: Layers, pigment: float, rng: Rng) -> Floats:
     """Reflected white light: blood absorbs green and blue, the disc is pale, the macula dark."""
-    melanin = (0.05 * layers["drift"] + 0.030 * layers["mottle"]) * 1.0 + 0.015 * layers["grain"]
-    choroid = (0.09 - 0.08 * pigment) * layers["choroid"]
-    tint = rng.uniform(0.93, 1.07, 3) * (1.12 - 0.3 * pigment)
+    return np.stack(_reflect(layers, pigment, rng, _PRIMARIES), axis=-1)
+
+
+def green(layers: Layers, pigment: float, rng: Rng) -> Floats:
+    """The green plane of a colour camera."""
+    return _reflect(layers, pigment, rng, _PRIMARIES[1:2])[0]
+
+
+def _reflect(layers: Layers, pigment: float, rng: Rng, primaries: tuple[tuple[float, ...], ...]) -> list[Floats]:
+    melanin = 0.05 * layers["drift"] + 0.030 * layers["mottle"] + 0.015 * layers["grain"]
+    melanin += (0.09 - 0.08 * pigment) * layers["choroid"]
     depth = rng.uniform(0.8, 1.15)
     planes: list[Floats] = []
-    for base, blood, pale, dark, texture, sheen in (
-        (0.68, 0.17, 0.96, 0.22, 0.8, 0.03),
-        (0.36, 0.46, 0.72, 0.34, 1.2, 0.10),
-        (0.17, 0.32, 0.42, 0.34, 1.0, 0.10),
-    ):
-        base = base * tint[len(planes)]
-        plane = base * (1 + texture * (melanin + choroid)) * (1 - dark * layers["macula"])
+    for base, blood, pale, dark, texture, sheen in primaries:
+        base *= rng.uniform(0.93, 1.07) * (1.12 - 0.3 * pigment)
+        plane = base * (1 + texture * melanin) * (1 - dark * layers["macula"])
         plane = plane * (1 - 0.25 * dark * layers["fovea"]) + base * sheen * layers["sheen"] * 2
         plane = plane + (pale - plane) * layers["disc"] * (0.72 + 0.28 * layers["cup"])
         plane = plane * (1 + 0.22 * layers["drusen"]) + 0.45 * (pale - plane) * layers["exudate"]
@@ -90,13 +101,13 @@ def colour(layers: Layers, pigment: float, rng: Rng) -> Floats:
         plane = plane * (1 - depth * blood * layers["vein"])
         plane = plane * (1 + 0.22 * layers["artery_core"] + 0.06 * layers["vein_core"])
         planes.append(plane)
-    return np.stack(planes, axis=-1)
+    return planes
 
 
 def red_free(layers: Layers, pigment: float, rng: Rng) -> Floats:
     """Green light alone: the colour camera's green, with more contrast and the sheen of the nerve fibres."""
-    green = colour(layers, pigment, rng)[..., 1]
-    plane = green / max(float(green[::8, ::8].mean()), 1e-3) * rng.uniform(0.36, 0.55)
+    plane = green(layers, pigment, rng)
+    plane = plane / max(float(plane[::8, ::8].mean()), 1e-3) * rng.uniform(0.36, 0.55)
     return plane + rng.uniform(0.0, 0.10) * layers["sheen"]
 
 

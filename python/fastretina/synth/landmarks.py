@@ -32,19 +32,8 @@ def landmarks(tree: VesselTree, min_width: float, arm: float, bend_deg: float) -
 
 def crossings(tree: VesselTree, min_width: float) -> tuple[Floats, Floats]:
     """(positions (K, 2), widths (K,) of the thinner vessel) of where an artery and a vein cross."""
-    cell = 0.02  # eye units; four times the length of a piece of vessel
     pieces = [_pieces(tree, kind, min_width) for kind in (True, False)]
-    places: dict[tuple[int, int], list[int]] = {}
-    for i, (x, y) in enumerate(np.floor(pieces[0][:, :4].reshape(-1, 2, 2).mean(1) / cell).astype(int).tolist()):
-        places.setdefault((x, y), []).append(i)
-    pairs: list[tuple[int, int]] = []
-    for j, (x, y) in enumerate(np.floor(pieces[1][:, :4].reshape(-1, 2, 2).mean(1) / cell).astype(int).tolist()):
-        for column in (x - 1, x, x + 1):
-            for row in (y - 1, y, y + 1):
-                pairs.extend((i, j) for i in places.get((column, row), ()))
-    if not pairs:
-        return np.zeros((0, 2)), np.zeros(0)
-    index = np.array(pairs)
+    index = _neighbours(*(p[:, :4].reshape(-1, 2, 2).mean(1) for p in pieces))
     a, b = pieces[0][index[:, 0]], pieces[1][index[:, 1]]
     da, db, ab = a[:, 2:4] - a[:, :2], b[:, 2:4] - b[:, :2], b[:, :2] - a[:, :2]
     det = da[:, 0] * db[:, 1] - da[:, 1] * db[:, 0]
@@ -58,6 +47,20 @@ def crossings(tree: VesselTree, min_width: float) -> tuple[Floats, Floats]:
     at = a[hit, :2] + s[hit, None] * da[hit]
     outside = np.hypot(*(at - tree.disc).T) > tree.disc_radius  # on the disc everything crosses
     return at[outside], np.minimum(a[hit, 4], b[hit, 4])[outside]
+
+
+def _neighbours(first: Floats, second: Floats) -> NDArray[np.int64]:
+    """(N, 2): indices of points of two sets that lie in the same or in touching cells."""
+    cell, row = 0.006, 1_000_000  # eye units: a piece of vessel is shorter; more than the cells of a row
+    key = [np.floor(p / cell).astype(np.int64) @ (1, row) for p in (first, second)]
+    order = np.argsort(key[0], kind="stable")
+    pairs = []
+    for offset in (dx + row * dy for dy in (-1, 0, 1) for dx in (-1, 0, 1)):
+        start = np.searchsorted(key[0][order], key[1] + offset, "left")
+        count = np.searchsorted(key[0][order], key[1] + offset, "right") - start
+        within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        pairs.append(np.stack([order[np.repeat(start, count) + within], np.repeat(np.arange(len(second)), count)], 1))
+    return np.concatenate(pairs)
 
 
 def _pieces(tree: VesselTree, artery: bool, min_width: float) -> Floats:

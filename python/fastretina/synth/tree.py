@@ -25,6 +25,7 @@ _CELL = 0.008  # of the grid in which gaps are measured
 _GAPS = (0.36, 0.28, 0.22, 0.17, 0.135, 0.105, 0.085, 0.068)  # half the width of gaps that are still filled, in turn
 _FINE_GAPS = (0.055, 0.045, 0.037, 0.030, 0.024)  # in the macula only
 _MACULA = 0.5
+_WAVES = np.array([(0.075, 0.0009), (0.13, 0.0024), (0.23, 0.0050), (0.40, 0.009)])  # of a vessel: length, height
 
 
 @dataclass(frozen=True)
@@ -215,33 +216,33 @@ class _Gardener:
             return
         number = len(self.branches)
         self.branches.append(Branch(path, width * np.linspace(1.0, end_share, len(path)), artery))
-        cells = ((path + EXTENT) / _CELL).astype(int)
-        for i in range(1, len(path)):
-            row, column = cells[i, 1], cells[i, 0]
-            if self.owner[int(artery), row, column] < 0:
-                self.owner[int(artery), row, column] = len(self.nodes)
-                self.nodes.append((number, i))
+        column, row = ((path[1:] + EXTENT) / _CELL).astype(int).T
+        own = self.owner[int(artery)]
+        free = np.nonzero(own[row, column] < 0)[0]
+        own[row[free], column[free]] = np.arange(len(free)) + len(self.nodes)
+        self.nodes.extend((number, int(i) + 1) for i in free)
 
     def _wobble(self, path: Floats, amount: float) -> Floats:
         """Tortuosity: a smooth sideways displacement, 0 at the start."""
         length = np.arange(len(path)) * _STEP
-        shift = np.zeros(len(path))
-        for wavelength, amplitude in ((0.075, 0.0009), (0.13, 0.0024), (0.23, 0.0050), (0.40, 0.009)):
-            phase = self.rng.uniform(0, 2 * math.pi)
-            amplitude *= self.rng.uniform(0.3, 1.3) * amount * self.habit.tortuosity
-            shift += amplitude * np.sin(2 * math.pi * length / (wavelength * self.rng.uniform(0.8, 1.2)) + phase)
-        tangent = np.gradient(path, axis=0)
-        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        fade = np.minimum(1, length / 0.08)
-        wobbled: Floats = path + normal * (shift * fade)[:, None]
+        phase, size, stretch = self.rng.uniform((0, 0.3, 0.8), (2 * math.pi, 1.3, 1.2), (len(_WAVES), 3)).T
+        wavelength, amplitude = _WAVES.T
+        turns = length[:, None] * (2 * math.pi / (wavelength * stretch)) + phase
+        shift = np.sin(turns) @ (amplitude * size) * (amount * self.habit.tortuosity)
+        shift *= np.minimum(1, length / 0.08)
+        along = np.empty_like(path)
+        along[1:-1] = path[2:] - path[:-2]
+        along[0], along[-1] = path[1] - path[0], path[-1] - path[-2]
+        shift /= np.hypot(along[:, 0], along[:, 1]) + 1e-12
+        wobbled: Floats = path + np.stack([-along[:, 1] * shift, along[:, 0] * shift], axis=1)
         return wobbled
 
 
 def _hermite(start: Floats, end: Floats, heading: float, arrival: float) -> Floats:
     """A cubic from ``start`` to ``end`` with given directions, in about equal steps."""
     span = float(np.hypot(*(end - start)))
-    t = np.linspace(0, 1, max(4, round(1.05 * span / _STEP)))[:, None]
+    count = max(4, round(1.05 * span / _STEP))
+    t = np.arange(count)[:, None] / (count - 1)
     leave = span * np.array([math.cos(heading), math.sin(heading)])
     arrive = 0.7 * span * np.array([math.cos(arrival), math.sin(arrival)])
     curve: Floats = (

@@ -59,7 +59,7 @@ def _resize(image: Tensor, working_size: int) -> Tensor:
     plane, unit = _intensities(image)
     plane = _axis(height, out_height, longer, working_size).to(plane.device) @ plane
     plane = plane @ _axis(width, out_width, longer, working_size).to(plane.device).T
-    return (plane / unit).clamp(0, 1)
+    return (plane * (torch.ones(()) / unit)).clamp(0, 1)
 
 
 def field_of_view(gray: Tensor, dark_fraction: float, erode_px: int) -> Tensor:

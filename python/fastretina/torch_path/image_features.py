@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +21,11 @@ from fastretina.torch_path.detect import detect
 from fastretina.torch_path.image import image as image_room
 from fastretina.torch_path.options import FeatureOptions
 from fastretina.torch_path.refine import Ridges, ridges
+from fastretina.torch_path.warp import warp
 from fastretina.transform import Transform
 
 STRIDE = 4
+SOURCE_PER_WORKING_SIZE = 2  # no rung of the ladder shows an image any finer
 LONGEST_SIDE = 1 << 28
 TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
 ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")
@@ -43,8 +45,16 @@ class Pose(NamedTuple):
     """How an image is shown to the network. The identity shows it as it is."""
 
     scale: float = 1.0  # of the working size
-    quarter_turns: int = 0  # counter-clockwise as seen on a screen
+    eighth_turns: int = 0  # of 45 degrees, counter-clockwise as seen on a screen; odd ones cut the corners off
     mirrored: bool = False  # left-right, before turning
+
+
+class Source(NamedTuple):
+    """The intensities that all poses of an image are taken from."""
+
+    input: Size  # of the caller's image
+    source_of_input: Transform  # the caller's px -> px of gray
+    gray: Tensor
 
 
 class Features(NamedTuple):
@@ -55,7 +65,7 @@ class Features(NamedTuple):
     content: Size  # of the part of the plane that shows the image
     network_of_input: Transform  # the caller's px -> network px
     contrast: float
-    gray: Tensor
+    field: float  # share of the content that is inside the field of view
     difference: Tensor
     xy: Tensor  # (K, 2) key points, network px
     rows: Tensor  # (K, D)
@@ -103,19 +113,40 @@ def _shape(array: NDArray[np.generic]) -> str:
     return f"({', '.join(map(str, array.shape))}) {array.dtype}"
 
 
-def from_image(image: Tensor, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
-    """Of the caller's image, as it is."""
-    size = (image.shape[1], image.shape[0])
-    return _extract(image, Pose(), size, Transform.identity(), engine, options, timings)
+def source_of(image: Tensor, options: FeatureOptions, timings: Timings) -> Source:
+    """Of the caller's image."""
+    height, width = image.shape[:2]
+    longer, shorter = max(height, width), min(height, width)
+    wanted = max(SOURCE_PER_WORKING_SIZE * options.image.working_size, math.ceil(MIN_SIDE_PX * longer / shorter))
+    shrunk = vars(options.image) | {"working_size": max(min(longer, wanted), MIN_SIDE_PX)}
+    with stopwatch(timings, "image"):
+        seen = image_room(image, **shrunk)
+    return Source((width, height), _resized_by(seen.scale), seen.gray)
 
 
-def in_pose(first: Features, pose: Pose, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
-    """In another pose: the image is taken from the intensities of ``first``."""
-    shown = torch.rot90(first.gray.flip(1) if pose.mirrored else first.gray, pose.quarter_turns)
-    working_size = posed_working_size(pose, options)
-    scaled = dataclasses.replace(options, image=dataclasses.replace(options.image, working_size=working_size))
-    seen_through = _turned_by(pose, first.content) @ first.network_of_input
-    return _extract(shown.contiguous(), pose, first.input, seen_through, engine, scaled, timings)
+def in_pose(source: Source, pose: Pose, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
+    """The image as ``pose`` shows it."""
+    whole = (source.gray.shape[1], source.gray.shape[0])
+    turned = _turned_by(pose, whole)
+    with stopwatch(timings, "image"):
+        if pose.eighth_turns % 2:
+            shown, _ = warp(source.gray, "similarity", torch.from_numpy(turned.params.copy()), whole)
+        else:
+            shown = torch.rot90(source.gray.flip(1) if pose.mirrored else source.gray, pose.eighth_turns // 2)
+        image_options = vars(options.image) | {"working_size": posed_working_size(pose, options)}
+        seen = image_room(shown.contiguous(), **image_options)
+    with stopwatch(timings, "network"):
+        difference, descriptors = _network(engine, seen.plane)
+    with stopwatch(timings, "detect"):
+        xy, _ = detect(difference, seen.mask, **vars(options.detect))
+    with stopwatch(timings, "describe"):
+        rows = describe(descriptors, xy)
+    with stopwatch(timings, "refine"):
+        lines = ridges(seen.plane, seen.mask, **vars(options.ridges))
+    content = (seen.gray.shape[1], seen.gray.shape[0])
+    network_of_input = _resized_by(seen.scale) @ turned @ source.source_of_input
+    field = float(seen.mask[: content[1], : content[0]].double().mean())
+    return Features(pose, source.input, content, network_of_input, seen.contrast, field, difference, xy, rows, lines)
 
 
 def posed_working_size(pose: Pose, options: FeatureOptions) -> int:
@@ -126,34 +157,19 @@ def _turned_by(pose: Pose, source: Size) -> Transform:
     """Pixels of an image -> pixels of the image mirrored and turned."""
     w, h = source[0] - 1, source[1] - 1
     s, o = (-1, w) if pose.mirrored else (1, 0)  # mirroring: x -> s x + o
+    if pose.eighth_turns % 2:
+        half = math.sqrt(0.5)
+        c, n = half * (1, -1, -1, 1)[pose.eighth_turns // 2], half * (1, 1, -1, -1)[pose.eighth_turns // 2]
+        x0, y0 = w / 2, h / 2  # about the middle of the frame
+        matrix = [[c * s, n, x0 + c * (o - x0) - n * y0], [-n * s, c, y0 - n * (o - x0) - c * y0]]
+        return Transform.from_matrix(matrix, "similarity")
     turns = ([[s, 0, o], [0, 1, 0]], [[0, 1, 0], [-s, 0, w - o]], [[-s, 0, w - o], [0, -1, h]], [[0, -1, h], [s, 0, o]])
-    return Transform.from_matrix(turns[pose.quarter_turns % 4], "similarity")
+    return Transform.from_matrix(turns[pose.eighth_turns // 2], "similarity")
 
 
-def _extract(
-    image: Tensor,
-    pose: Pose,
-    input_size: Size,
-    seen_through: Transform,  # the caller's px -> px of `image`
-    engine: Engine,
-    options: FeatureOptions,
-    timings: Timings,
-) -> Features:
-    with stopwatch(timings, "image"):
-        seen = image_room(image, **vars(options.image))
-    with stopwatch(timings, "network"):
-        difference, descriptors = _network(engine, seen.plane)
-    with stopwatch(timings, "detect"):
-        xy, _ = detect(difference, seen.mask, **vars(options.detect))
-    with stopwatch(timings, "describe"):
-        rows = describe(descriptors, xy)
-    with stopwatch(timings, "refine"):
-        lines = ridges(seen.plane, seen.mask, **vars(options.ridges))
-    shift = 0.5 * seen.scale - 0.5
-    resized = Transform.from_matrix([[seen.scale, 0, shift], [0, seen.scale, shift]], "similarity")
-    content = (seen.gray.shape[1], seen.gray.shape[0])
-    network_of_input = resized @ seen_through
-    return Features(pose, input_size, content, network_of_input, seen.contrast, seen.gray, difference, xy, rows, lines)
+def _resized_by(scale: float) -> Transform:
+    shift = 0.5 * scale - 0.5
+    return Transform.from_matrix([[scale, 0, shift], [0, scale, shift]], "similarity")
 
 
 def _network(engine: Engine, plane: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastretina.config import Config
+from fastretina.engines.manifest import Manifest
 
 
 @dataclass
@@ -87,7 +88,21 @@ class RefineOptions:
 
 
 @dataclass
+class ConfidenceModel:
+    bias: float = -19.9873
+    ridge_correlation: float = 12.6993
+    log_inliers: float = 3.6869
+    inlier_ratio: float = 1.63623
+    overlap: float = 2.42698
+    inlier_rms_px: float = -0.266695
+    coverage: float = 5.1154
+    log_peak_to_sidelobe: float = 0.0
+    inlier_similarity: float = 0.0
+
+
+@dataclass
 class QualityOptions:
+    confidence: ConfidenceModel = field(default_factory=ConfidenceModel)
     min_contrast: float = 0.002
     min_keypoints: int = 8
     min_inliers: int = 6
@@ -123,9 +138,13 @@ class Options:
     ladder: LadderOptions = field(default_factory=LadderOptions)
 
 
-def options_of(config: Config) -> Options:
-    """The defaults with what ``config`` sets; the twin of ``registrar.native_options``."""
+def options_of(config: Config, manifest: Manifest | None = None) -> Options:
+    """The defaults with what the manifest and ``config`` set; the twin of ``registrar.native_options``."""
     options = Options()
+    if manifest:
+        for name, weight in manifest.confidence.items():
+            setattr(options.quality.confidence, name, weight)
+        options.features.image.working_size = manifest.working_size or options.features.image.working_size
     options.model.choice = config.transform
     options.estimate.seed = config.seed
     if config.working_size is not None:

@@ -6,6 +6,7 @@ rooms' modules state, and by thread count in the last bits of sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fastretina.config import MIN_SIDE_PX, Config
-from fastretina.engines import Engine
+from fastretina.engines import Engine, Manifest
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
-from fastretina.torch_path.image_features import ROOMS, STRIDE, Features, Pose, Timings, stopwatch
+from fastretina.torch_path.image_features import ROOMS, STRIDE, Features, Pose, Source, Timings, stopwatch
 from fastretina.torch_path.match import match, match_guided
 from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
@@ -29,12 +30,19 @@ from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
 
 FIELDS = (1.0, 1 / 1.7, 1 / 2.9)  # fields of view differ by up to x3
+FINER = 4 / 3
+MOST_LEVEL = 1.5  # a square turned by 45 degrees needs 1.41
+SIDELOBES = 6  # directions on each of two rings
+SIDELOBE_RINGS_PX = (12.0, 24.0)
+LEAST_DEVIATION = 0.01  # of a correlation
 NOTHING: dict[str, Any] = {
-    "inliers": 0, "inlier_rms_px": 0.0, "coverage": 0.0, "ridge_correlation": 0.0, "overlap_px": 0,
+    "inliers": 0, "inlier_rms_px": 0.0, "coverage": 0.0, "inlier_similarity": 0.0, "ridge_correlation": 0.0,
+    "peak_to_sidelobe": 0.0, "overlap_px": 0,
 }  # fmt: skip
 REPORTED = (
-    "ridge_correlation", "matches", "inliers", "inlier_rms_px", "coverage", "overlap", "scale", "rotation_deg",
-    "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving", "contrast_fixed", "contrast_moving",
+    "ridge_correlation", "peak_to_sidelobe", "matches", "inliers", "inlier_rms_px", "coverage", "inlier_similarity",
+    "overlap", "scale", "rotation_deg", "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving",
+    "contrast_fixed", "contrast_moving",
 )  # fmt: skip
 
 
@@ -43,17 +51,18 @@ class Rung(NamedTuple):
 
     fixed: Pose
     moving: Pose
+    levelled: bool = False
 
 
 def ladder() -> list[Rung]:
     """Attempts, cheap and likely ones first."""
     rungs = []
+    for scale in (1.0, FINER):
+        rungs.append(Rung(Pose(scale), Pose(scale)))
+        for field in FIELDS[1:]:
+            rungs += [Rung(Pose(scale), Pose(scale * field)), Rung(Pose(scale * field), Pose(scale))]
     for mirrored in (False, True):
-        for turns in range(4):
-            rungs.append(Rung(Pose(), Pose(1.0, turns, mirrored)))
-            if not mirrored and turns == 0:
-                for scale in FIELDS[1:]:
-                    rungs += [Rung(Pose(), Pose(scale)), Rung(Pose(scale), Pose())]
+        rungs += [Rung(Pose(), Pose(1.0, eighths, mirrored), True) for eighths in range(0 if mirrored else 1, 8)]
     return rungs
 
 
@@ -68,7 +77,8 @@ class Pairs(NamedTuple):
 class Payload:
     """One prepared image: its features as it is, and, once a weak pair asked for them, in other poses."""
 
-    def __init__(self, first: Features, timings_ms: Timings) -> None:
+    def __init__(self, source: Source, first: Features, timings_ms: Timings) -> None:
+        self.source = source
         self.poses = {first.pose: first}
         self.timings_ms = timings_ms  # of preparing it
 
@@ -96,9 +106,9 @@ class Payload:
 class Pipeline:
     """The rooms in a row, behind one call, for one thread at a time. ``threads``: what torch may use meanwhile."""
 
-    def __init__(self, engine: Engine, config: Config, threads: int) -> None:
+    def __init__(self, engine: Engine, config: Config, threads: int, manifest: Manifest | None = None) -> None:
         self.engine, self.threads = engine, threads
-        self.options = options_of(config)
+        self.options = options_of(config, manifest)
         self.options.features.image.multiple = engine.multiple
         # What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
         choice, highest = self.options.model.choice, self.options.upgrade.max_kind
@@ -111,8 +121,9 @@ class Pipeline:
         with _torch_threads(self.threads):
             checked = image_features.checked_image(image)
             timings = dict.fromkeys(ROOMS, 0.0)
-            first = image_features.from_image(checked, self.engine, self.options.features, timings)
-            return Payload(first, timings)
+            source = image_features.source_of(checked, self.options.features, timings)
+            first = image_features.in_pose(source, Pose(), self.engine, self.options.features, timings)
+            return Payload(source, first, timings)
 
     def register(self, fixed: Payload, moving: Payload) -> dict[str, Any]:
         """What the compiled pipeline returns, by the same names."""
@@ -124,10 +135,14 @@ class Pipeline:
         """Attempts in order until one is strong; the best one is the answer."""
         best: dict[str, Any] = {}
         attempts = 0
+        level = math.sqrt(fixed.first.field / max(moving.first.field, 1e-6))
+        level = min(max(level, 1 / MOST_LEVEL), MOST_LEVEL)
         for rung in self.rungs:
+            if rung.levelled:
+                rung = rung._replace(moving=rung.moving._replace(scale=rung.moving.scale * level))
             if attempts == self.options.ladder.max_rungs:
                 break
-            if not (self._shows_enough(fixed, rung.fixed) and self._shows_enough(moving, rung.moving)):
+            if not (self._shows_enough(rung.fixed) and self._shows_enough(rung.moving)):
                 continue
             found = self._attempt(self._in_pose(fixed, rung.fixed), self._in_pose(moving, rung.moving))
             found["rung"] = attempts
@@ -138,14 +153,13 @@ class Pipeline:
                 break
         return best | {"attempts": attempts}
 
-    def _shows_enough(self, image: Payload, pose: Pose) -> bool:
-        """Would the image room take an image this small?"""
-        smallest = min(image_features.posed_working_size(pose, self.options.features), *image.first.content)
-        return pose == Pose() or smallest >= MIN_SIDE_PX
+    def _shows_enough(self, pose: Pose) -> bool:
+        """Is enough left of an image at this scale?"""
+        return pose == Pose() or image_features.posed_working_size(pose, self.options.features) >= MIN_SIDE_PX
 
     def _in_pose(self, image: Payload, pose: Pose) -> Features:
         if pose not in image.poses:
-            features = image_features.in_pose(image.first, pose, self.engine, self.options.features, self._timings)
+            features = image_features.in_pose(image.source, pose, self.engine, self.options.features, self._timings)
             image.poses[pose] = features
         return image.poses[pose]
 
@@ -162,7 +176,9 @@ class Pipeline:
                 correlation, overlap_px = ridge_correlation(fixed.ridges, moving.ridges, *aligned)
             measured = {
                 "inliers": int(fit.inlier.sum()), "inlier_rms_px": fit.rms_px, "coverage": fit.coverage,
+                "inlier_similarity": float(pairs.score[fit.inlier].double().mean()) if fit.inlier.any() else 0.0,
                 "ridge_correlation": correlation, "overlap_px": overlap_px,
+                "peak_to_sidelobe": _peak_to_sidelobe(fixed, moving, *aligned, correlation),
             }  # fmt: skip
         measured |= {
             "contrast_fixed": fixed.contrast, "contrast_moving": moving.contrast, "matches": len(pairs.score),
@@ -176,8 +192,8 @@ class Pipeline:
             "status": verdict["status"],
             "confidence": verdict["confidence"],
             "transform": None if aligned is None else _to_input_transform(*aligned, fixed, moving),
-            "fixed_pose": tuple(fixed.pose),
-            "moving_pose": tuple(moving.pose),
+            "fixed_pose": _pose_tuple(fixed.pose),
+            "moving_pose": _pose_tuple(moving.pose),
             "fixed_xy": _to_input(fixed, pairs.fixed),
             "moving_xy": _to_input(moving, pairs.moving),
             "score": pairs.score.numpy(),
@@ -220,6 +236,28 @@ class Pipeline:
         return (bent.kind, bent.params) if clearly_more else (first.kind, first.params)
 
 
+def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tensor, peak: float) -> float:
+    """How far the correlation stands out of what it is where nothing should fit: shifted aside."""
+    found = []
+    for ring, radius in enumerate(SIDELOBE_RINGS_PX):
+        for i in range(SIDELOBES):
+            angle = math.pi / SIDELOBES * (2 * i + ring)
+            shifted = _shifted(kind, params, radius * math.cos(angle), radius * math.sin(angle))
+            found.append(ridge_correlation(fixed.ridges, moving.ridges, kind, shifted)[0])
+    mean = sum(found) / len(found)
+    variance = max(sum(r * r for r in found) / len(found) - mean * mean, 0.0)
+    return (peak - mean) / (math.sqrt(variance) + LEAST_DEVIATION)
+
+
+def _shifted(kind: str, params: Tensor, dx: float, dy: float) -> Tensor:
+    """A transform followed by a shift."""
+    shift = Transform.from_matrix([[1, 0, dx], [0, 1, dy]])
+    moved = shift @ Transform(kind, params.numpy().reshape(2, 6) if kind == "quadratic" else params.numpy()[:9])
+    out = params.clone()
+    out[: moved.params.size] = torch.from_numpy(moved.params.ravel().copy())
+    return out
+
+
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
@@ -228,6 +266,10 @@ def _torch_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _pose_tuple(pose: Pose) -> tuple[float, int, bool]:
+    return pose.scale, 45 * pose.eighth_turns, pose.mirrored
 
 
 def _paired(fixed: Features, moving: Features, matches: tuple[Tensor, Tensor, Tensor]) -> Pairs:

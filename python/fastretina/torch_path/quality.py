@@ -9,8 +9,6 @@ from typing import Any
 from fastretina.torch_path.options import QualityOptions
 
 GRID = 17
-BIAS = -19.9873
-WEIGHTS = (12.6993, 3.6869, 1.63623, 2.42698, -0.266695, 5.1154)  # those of csrc/quality/quality_math.h
 
 
 def _jacobian(kind: str, p: Sequence[float], x: float, y: float) -> tuple[float, float, float, float, float]:
@@ -54,7 +52,8 @@ def _shape(kind: str, p: Sequence[float], size: tuple[int, int]) -> dict[str, An
 
 def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int, int], moving_size: tuple[int, int], *,
             contrast_fixed: float, contrast_moving: float, keypoints_fixed: int, keypoints_moving: int, matches: int,
-            inliers: int, inlier_rms_px: float, coverage: float, ridge_correlation: float, overlap_px: int,
+            inliers: int, inlier_rms_px: float, coverage: float, inlier_similarity: float, ridge_correlation: float,
+            peak_to_sidelobe: float, overlap_px: int,
             options: QualityOptions | None = None) -> dict[str, Any]:  # fmt: skip
     """As ``fastretina.ops.quality``; ``transform`` is (kind, 12 numbers)."""
     o = options or QualityOptions()
@@ -78,8 +77,10 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
         q["status"] = "implausible"
     else:
         ratio = inliers / matches if matches > 0 else 0.0
-        features = (ridge_correlation, math.log1p(inliers), ratio, q["overlap"], inlier_rms_px, coverage)
-        logit = BIAS + sum(w * f for w, f in zip(WEIGHTS, features, strict=True))
+        features = (ridge_correlation, math.log1p(inliers), ratio, q["overlap"], inlier_rms_px, coverage,
+                    math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity)  # fmt: skip
+        bias, *weights = vars(o.confidence).values()
+        logit = bias + sum(w * f for w, f in zip(weights, features, strict=True))
         q["confidence"] = 1 / (1 + math.exp(-logit))
         q["status"] = "ok" if q["confidence"] >= o.min_confidence else "low_agreement"
     return q

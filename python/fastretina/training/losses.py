@@ -24,6 +24,18 @@ def detector_loss(class_maps: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return 0.5 * ((entropy * near).sum() / near.sum().clamp_min(1) + (entropy * far).sum() / far.sum().clamp_min(1))
 
 
+def distil_detector(class_maps: Tensor, teacher_maps: Tensor) -> Tensor:
+    """Mean squared difference of the confidences ``(N, 2, h, w)`` of a network and of its teacher, clipped to ±6.
+
+    Beyond that a cell is certain, and how certain is of no interest.
+    """
+
+    def confidence(maps: Tensor) -> Tensor:
+        return (maps[:, 0].float() - maps[:, 1].float()).clamp(-6, 6)
+
+    return (confidence(class_maps) - confidence(teacher_maps)).square().mean()
+
+
 def turn_plane(plane: Tensor, turn: int) -> Tensor:
     """One of the eight mirrored quarter turns of ``(..., S, S)``: ``turn`` in 0..7, 0 is the identity."""
     turned = plane.rot90(turn % 4, (-2, -1))
@@ -67,6 +79,22 @@ def info_nce(first: Tensor, second: Tensor, masked: Tensor, log_scale: Tensor) -
     scores = scores.masked_fill(masked, -1e4)
     label = torch.arange(len(first), device=first.device)
     return 0.5 * (functional.cross_entropy(scores, label) + functional.cross_entropy(scores.T, label))
+
+
+def distil_matches(
+    first: Tensor, second: Tensor, masked: Tensor, scale: Tensor, teacher: tuple[Tensor, Tensor], teacher_scale: float
+) -> Tensor:
+    """Matches as a teacher sees them: the cross-entropy of whom each point takes for its partner, in both directions.
+
+    ``first``, ``second`` ``(K, D)`` unit rows of the student, ``teacher`` the two of the teacher, of any length; the
+    similarities of either, times its inverse temperature, are a distribution over the points of the batch (Hinton,
+    Vinyals and Dean 2015, with relations in the place of classes, Park et al. 2019).
+    """
+    scores = (first @ second.T * scale).masked_fill(masked, -1e4)
+    with torch.no_grad():
+        wanted = (teacher[0] @ teacher[1].T * teacher_scale).masked_fill(masked, -1e4)
+    forward = functional.cross_entropy(scores, wanted.softmax(1))
+    return 0.5 * (forward + functional.cross_entropy(scores.T, wanted.T.softmax(1)))
 
 
 def quadruplet(first: Tensor, second: Tensor, masked: Tensor, margin: float = 1.0) -> Tensor:

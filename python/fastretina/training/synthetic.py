@@ -12,11 +12,12 @@ import multiprocessing
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
-from fastretina.synth.cameras import CAMERAS, aperture, photograph
+from fastretina.synth.cameras import CAMERAS, aperture, green, photograph
 from fastretina.synth.eye import Eye
 from fastretina.synth.landmarks import landmarks
 from fastretina.synth.tree import DEG_PER_UNIT, VesselTree
@@ -29,6 +30,7 @@ WIDE_PX = 880
 WIDE = ("CF", "RF", "FA", "FA", "IR", "FAF", "ICGA", "OCTA")
 SMALL = ("OCTA", "OCTA", "OCT", "CF", "IR", "FA", "FAF", "RF")
 PLANES = 6
+PLANE_CAMERAS = CAMERAS | {"CF": replace(CAMERAS["CF"], paint=green)}
 LABEL_WIDTH_PX, DOUBTFUL_WIDTH_PX = 1.0, 0.6
 """Widths, at the resolution where labels are made, from which the junctions of a vessel count or are doubtful."""
 SMALL_FIELD_WIDTHS = 1.15  # times those, where capillaries are a mesh that no label can follow
@@ -59,8 +61,7 @@ def prepare_synthetic(number: int) -> Sample:
     inside = aperture(side, side, CAMERAS["FA" if not small else "OCTA"], rng)
     planes = []
     for name in modalities:
-        picture = photograph(CAMERAS[name], layers, eye.pigment, 1 / px_per_deg, 1.0, rng)
-        plane = picture[..., 1] if picture.ndim == 3 else picture
+        plane = photograph(PLANE_CAMERAS[name], layers, eye.pigment, 1 / px_per_deg, 1.0, rng)
         planes.append(np.round(255 * np.clip(plane, 0, 1) * inside).astype(np.uint8))
     vessels = np.maximum(np.maximum(layers["artery"], layers["vein"]), 0.6 * layers["capillary"] if small else 0)
     mask = cv2.erode(

@@ -9,13 +9,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fastretina.engines.manifest import load_manifest
 from fastretina.errors import InvalidInput
-from fastretina.networks.retina_craquelure import NetworkSize, RetinaCraquelureNet, sample_descriptors
-from fastretina.training import data, losses
+from fastretina.networks.retina_craquelure import (
+    SIZES,
+    NetworkSize,
+    RetinaCraquelureNet,
+    sample_descriptors,
+    sample_maps,
+)
+from fastretina.training import data, losses, patches
 from fastretina.training.curves import draw_curves
 from fastretina.training.normalise import normalise
 from fastretina.training.pairs import Batch, PairStream, stream
@@ -26,14 +34,26 @@ COLUMNS = ("step", "minutes", "rate", "detector", "descriptor", "correct", "pair
 
 @dataclass
 class TrainConfig:
-    """What a run depends on.  Exactly one of ``minutes`` and ``steps`` sets its length."""
+    """What a run depends on.  Exactly one of ``minutes`` and ``steps`` sets its length.
+
+    ``sets``: "research" (every set of the data folder) or "clean" (what is certainly free), to which ``synthetic`` eyes
+    are added; they make up ``synthetic_share`` of the pairs.  ``start`` and ``teacher``: a checkpoint (``.pt``), the
+    name of a shipped weight set or a manifest; the network to go on from, and the one to learn from beside the labels.
+    """
 
     data: Path
     out: Path
     minutes: float | None = None
     steps: int | None = None
     resume: bool = False
+    sets: str = "research"
+    synthetic: int = 0
+    synthetic_share: float = 0.5
+    network: str = "retina"
+    start: str | None = None
+    teacher: str | None = None
     loss: str = "infonce"
+    patches: bool = False
     pairs: int = 12
     rate: float = 2e-3
     weight_decay: float = 1e-4
@@ -42,6 +62,8 @@ class TrainConfig:
     descriptor_weight: float = 1.0
     margin: float = 1.0
     symmetry_weight: float = 0.5
+    teacher_weight: float = 0.1
+    teacher_scale: float = 20.0
     turned_crops: int = 8
     seed: int = 0
     workers: int = 1
@@ -49,7 +71,12 @@ class TrainConfig:
     bf16: bool = True
     checkpoint_every_s: float = 60.0
     progress: bool = True
-    size: NetworkSize = field(default_factory=NetworkSize)
+    size: NetworkSize = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.network not in SIZES:
+            raise InvalidInput(f"network: expected one of {tuple(SIZES)}, got {self.network!r}")
+        self.size = SIZES[self.network]
 
     def check(self) -> None:
         """Raise ``InvalidInput`` naming the option that cannot be used."""
@@ -57,6 +84,8 @@ class TrainConfig:
             raise InvalidInput(f"loss: expected one of {LOSSES}, got {self.loss!r}")
         if (self.minutes is None) == (self.steps is None):
             raise InvalidInput("minutes, steps: give exactly one of them")
+        if self.patches and self.teacher:
+            raise InvalidInput("patches: a teacher sees whole crops; give one of patches and teacher")
         for name in ("minutes", "steps", "pairs", "rate"):
             value = getattr(self, name)
             if value is not None and not value > 0:
@@ -78,7 +107,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.network = RetinaCraquelureNet(config.size).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = _network(config.size, config.start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = load_network(config.teacher).to(memory_format=torch.channels_last) if config.teacher else None  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
         decay = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1] + [self.log_scale]
@@ -89,33 +119,74 @@ class Trainer:
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Detector loss, descriptor loss and the share of points whose partner is nearest in the whole batch."""
-        config = self.config
         planes = normalise(batch.planes, batch.masks)
-        amp = torch.autocast("cpu", torch.bfloat16) if config.bf16 else contextlib.nullcontext()
+        return self._patch_losses(planes, batch) if self.config.patches else self._crop_losses(planes, batch)
+
+    def _crop_losses(self, planes: Tensor, batch: Batch) -> tuple[Tensor, Tensor, float]:
+        config = self.config
         # A few crops are seen a second time, turned; which ones and how depends on the step only.
         copies, turn = min(config.turned_crops, len(planes)), 1 + self.step % 7
         pick = (torch.arange(copies) + self.step) % len(planes)
         seen = torch.cat([planes, losses.turn_plane(planes[pick], turn)]) if copies else planes
-        with amp:
-            class_maps, dense = self.network(seen.contiguous(memory_format=torch.channels_last))
+        class_maps, dense, taught = self._run(seen, len(planes))
         turned_maps, class_maps, dense = class_maps[len(planes) :], class_maps[: len(planes)], dense[: len(planes)]
         detector = losses.detector_loss(class_maps, batch.target, batch.weight)
         if copies:
             detector = detector + config.symmetry_weight * losses.symmetry_loss(class_maps[pick], turned_maps, turn)
+        if taught:
+            detector = detector + config.teacher_weight * losses.distil_detector(class_maps, taught[0])
         if len(batch.points) < 2:
             return detector, dense.sum() * 0, 0.0
         half = len(batch.planes) // 2
-        first = sample_descriptors(dense, batch.points[:, 0], batch.pair)
-        second = sample_descriptors(dense, batch.points[:, 1], batch.pair + half)
+
+        def rows(maps: Tensor) -> tuple[Tensor, Tensor]:
+            first = sample_descriptors(maps, batch.points[:, 0], batch.pair)
+            return first, sample_descriptors(maps, batch.points[:, 1], batch.pair + half)
+
+        return detector, *self._match_loss(rows(dense), batch, rows(taught[1]) if taught else None)
+
+    def _patch_losses(self, planes: Tensor, batch: Batch) -> tuple[Tensor, Tensor, float]:
+        batch = patches.chosen(batch, self.step)
+        count, half = len(batch.points), len(batch.planes) // 2
+        flat = patches.background(batch, count, self.step)
+        points = torch.cat([batch.points[:, 0], batch.points[:, 1], flat[0]])
+        seen, middle = patches.patches_at(planes, points, torch.cat([batch.pair, batch.pair + half, flat[1]]))
+        class_maps, dense, _ = self._run(seen, 0)
+        each = torch.arange(len(seen))
+        difference = sample_maps(class_maps[:, :1] - class_maps[:, 1:], middle, each)[:, 0]
+        vessel = (each < 2 * count).float()[None, :, None]
+        maps = torch.stack([difference, torch.zeros_like(difference)])[None, ..., None]
+        detector = losses.detector_loss(maps, vessel, 1 + vessel)
+        if count < 2:
+            return detector, dense.sum() * 0, 0.0
+        rows = sample_descriptors(dense, middle[: 2 * count], each[: 2 * count])
+        return detector, *self._match_loss((rows[:count], rows[count:]), batch, None)
+
+    def _run(self, seen: Tensor, taught: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
+        """Class maps and descriptors of all planes, and the teacher's of the first ``taught``."""
+        amp = torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
+        with amp:
+            class_maps, dense = self.network(seen.contiguous(memory_format=torch.channels_last))
+            if not self.teacher:
+                return class_maps, dense, None
+            with torch.no_grad():
+                return class_maps, dense, self.teacher(seen[:taught].contiguous(memory_format=torch.channels_last))
+
+    def _match_loss(
+        self, rows: tuple[Tensor, Tensor], batch: Batch, taught: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, float]:
+        config = self.config
         masked = losses.neighbour_mask(batch.points, batch.pair)
+        log_scale = self.log_scale.clamp(max=float(np.log(100)))
         if config.loss == "infonce":
-            descriptor = losses.info_nce(first, second, masked, self.log_scale.clamp(max=float(np.log(100))))
+            loss = losses.info_nce(*rows, masked, log_scale)
         else:
-            descriptor = losses.quadruplet(first, second, masked, config.margin)
+            loss = losses.quadruplet(*rows, masked, config.margin)
+        if taught:
+            loss = loss + losses.distil_matches(*rows, masked, log_scale.exp(), taught, config.teacher_scale)
         with torch.no_grad():
-            nearest = (first @ second.T).masked_fill(masked, -2).argmax(1)
-            correct = float((nearest == torch.arange(len(first))).float().mean())
-        return detector, descriptor, correct
+            nearest = (rows[0] @ rows[1].T).masked_fill(masked, -2).argmax(1)
+            return loss, float((nearest == torch.arange(len(nearest))).float().mean())
 
     def update(self, batch: Batch, progress: float) -> dict[str, float]:
         """One optimiser step; returns the values of the log row."""
@@ -164,12 +235,26 @@ class Trainer:
         self.step, self.minutes = state["step"], state["minutes"]
 
 
-def load_network(path: Path) -> RetinaCraquelureNet:
-    """The network of a checkpoint, in evaluation mode."""
+def load_network(source: str | Path) -> RetinaCraquelureNet:
+    """The network of a checkpoint (``.pt``), or of a weight set by its name or manifest, in evaluation mode."""
+    path = Path(source)
+    if path.suffix != ".pt":
+        return load_manifest(str(source)).torch_network().eval()
+    if not path.is_file():
+        raise InvalidInput(f"network: {path} does not exist")
     state = torch.load(path, map_location="cpu", weights_only=True)
     network = RetinaCraquelureNet(NetworkSize.from_dict(state["size"]))
     network.load_state_dict(state["network"])
     return network.eval()
+
+
+def _network(size: NetworkSize, start: str | None) -> RetinaCraquelureNet:
+    if start is None:
+        return RetinaCraquelureNet(size)
+    network = load_network(start)
+    if network.size != size:
+        raise InvalidInput(f"start: {start} holds a network of another size")
+    return network
 
 
 def _open_log(path: Path, step: int) -> None:
@@ -197,7 +282,14 @@ def train(config: TrainConfig, on_checkpoint: Callable[[Trainer], None] | None =
         if not checkpoint.is_file():
             raise InvalidInput(f"resume: {checkpoint} does not exist")
         trainer.restore(checkpoint)
-    samples, _ = data.load(config.data, config.out / "cache.npz")
+    cv2.setNumThreads(1)  # the threads of OpenCV would not survive the fork of the workers
+    samples, _ = data.load(
+        config.data,
+        config.out / "cache.npz",
+        sets=config.sets,
+        synthetic=config.synthetic,
+        synthetic_share=config.synthetic_share,
+    )
     limit = config.steps if config.steps is not None else 10**8
     batches = stream(PairStream(samples, config.pairs, limit, config.seed), trainer.step, config.workers)
     _open_log(log, trainer.step)
