@@ -1,10 +1,11 @@
 """How far a registration may be off, place by place: the covariance of a fit to its inliers, carried to every pixel.
 
-The result is taken for the minimum of a least-squares fit to its inliers whose corrections are quadratic in FIXED
-coordinates, whatever the kind of the result: what a simpler model cannot bend is an error, too. The residuals give the
-noise, the normal matrix the covariance of the corrections, and that the spread of any mapped point: small amid the
-inliers, large where none holds the model. The alignment on the vessels is finer than the key points, the more so the
-better the vessels agree; how much finer was fitted on synthetic pairs (docs/TRAINING.md, "Expected error").
+What the inliers leave open is a correction, quadratic in FIXED coordinates, whatever the kind of the result: what a
+simpler model cannot bend is an error, too. The residuals of its least-squares fit give the noise, the normal matrix the
+covariance of the correction, and that the spread of any mapped point: small amid the inliers, large where none holds
+the model. The alignment on the vessels is finer than the key points, the more so the better the vessels agree, and what
+is neither noise nor quadratic stays: a factor and a floor fitted on synthetic pairs (docs/TRAINING.md, "Expected
+error").
 """
 
 from __future__ import annotations
@@ -19,13 +20,11 @@ from fastretina.transform_math import Floats
 if TYPE_CHECKING:
     from fastretina.types import Registration
 
-# In units of half the longer side of FIXED, as the coordinates of the fit are.
-_NOISE = 1 / 320  # of a residual's coordinate, before any is seen: 1 px of a 640-px frame
-_NOISE_PAIRS = 6  # how many residuals that is worth
-_STIFFNESS = 20 / 320  # standard deviation of a correction's coefficient, before any inlier is seen
-_FLOOR = 0.02 / 320  # what is always left
+_TERMS = 6  # of a quadratic, one coordinate
+_STIFFNESS = 2.0  # what a coefficient is known to before any inlier is seen, standard deviations of the noise
+_NOISE_PAIRS = 6  # how many residuals of 1 px of a 640-px frame are counted to those that are seen
+_FACTOR, _FLOOR_PX = 2.8, 0.25  # fitted; px of a 640-px frame
 
-_FACTOR = 2.1  # of the spread, fitted
 _LATTICE = 33  # nodes along each side of FIXED, between which the map is interpolated
 
 
@@ -65,23 +64,24 @@ def error_map(result: Registration, size: tuple[int, int] | None = None) -> NDAr
 def _expected(result: Registration, fixed: Floats) -> Floats:
     """At FIXED points (N, 2)."""
     agreement = min(max(float(result.quality.get("ridge_correlation", 0.0)), 0.0), 1.0)
-    unit = max(result.fixed_size) / 2
-    return np.asarray(unit * np.hypot(_FLOOR, _FACTOR * (1 - agreement) * spread(result, fixed)))
+    floor = _FLOOR_PX * max(result.fixed_size) / 640
+    return np.asarray(np.hypot(floor, _FACTOR * (1 - agreement) * spread(result, fixed)))
 
 
 def spread(result: Registration, fixed: Floats) -> Floats:
-    """Root mean square distance (N,) by which noise of the inliers moves FIXED points (N, 2), half longer sides."""
+    """Root mean square distance (N,), px of FIXED, by which the inliers' noise moves a fit to them at FIXED points."""
     assert result.transform is not None
     unit, middle = max(result.fixed_size) / 2, (np.array(result.fixed_size) - 1) / 2
     pairs = result.matches[result.inliers]
-    residuals = (pairs[:, :2] - result.transform(pairs[:, 2:])) / unit
-    noise = np.sum(residuals**2) + 2 * _NOISE_PAIRS * _NOISE**2
-    noise /= 2 * (len(pairs) + _NOISE_PAIRS)
+    offsets = pairs[:, :2] - result.transform(pairs[:, 2:])
     design = _quadratic((pairs[:, :2] - middle) / unit)
-    # One coordinate's six coefficients; the other's have the same covariance, and none with them.
-    covariance = noise * np.linalg.inv(design.T @ design + noise / _STIFFNESS**2 * np.eye(6))
+    # The same for both coordinates, in units of the noise's variance.
+    covariance = np.linalg.inv(design.T @ design + np.eye(_TERMS) / _STIFFNESS**2)
+    residuals = offsets - design @ (covariance @ (design.T @ offsets))
+    usual = 2 * (unit / 320) ** 2
+    variance = (np.sum(residuals**2) + _NOISE_PAIRS * usual) / (2 * (max(len(pairs) - _TERMS, 0) + _NOISE_PAIRS))
     there = _quadratic((fixed - middle) / unit)
-    return np.asarray(np.sqrt(2 * ((there @ covariance) * there).sum(axis=1)))
+    return np.asarray(np.sqrt(2 * variance * ((there @ covariance) * there).sum(axis=1)))
 
 
 def _quadratic(u: Floats) -> Floats:
