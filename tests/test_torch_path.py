@@ -219,6 +219,7 @@ def climb(registrar, pair, monkeypatch):
         monkeypatch.setattr(pipeline.options.features.image, "working_size", working_size)
         monkeypatch.setattr(pipeline, "_in_pose", lambda image, pose: pose)
         monkeypatch.setattr(pipeline, "_attempt", attempt)
+        monkeypatch.setattr(pipeline, "_polish", lambda fixed, moving, best: best)
         return pipeline.register(payload, payload)
 
     return run

@@ -33,6 +33,7 @@ ASPECT = 0.005  # log deviation: two cameras of one eye hardly differ in it
 BEND_PX = 1.2  # deviation of each quadratic term, as displacement at the edge of the frame
 FRAME_PX = 640  # errors are in pixels of a frame of this size
 SUCCESS_PX = 5.0
+SYNTHETIC_SHARE = 0.25
 
 Rng = np.random.Generator
 
@@ -130,9 +131,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="only images that training never saw")
     parser.add_argument("--cache", type=Path, help="prepared images of a training run (cache.npz)")
+    parser.add_argument("--sets", default="research", help="the images: research or clean")
+    parser.add_argument("--synthetic", type=int, default=0, help="synthetic eyes to add: a quarter of the pairs")
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
-    train, held_out = data.load(args.data, args.cache)
+    train, held_out = data.load(args.data, args.cache, args.sets, args.synthetic, SYNTHETIC_SHARE)
     registrar = Registrar(threads=1, weights=args.weights)
     rows = []
     for row in outcomes(registrar, held_out if args.held_out else train, args.pairs, args.seed):
