@@ -85,9 +85,10 @@ bool to_network(const Transform& T_input, const Features& fixed, const Features&
 }
 
 void to_input_points(const PointPairs& pairs, const Features& fixed, const Features& moving, Candidate& out) {
-  const auto map = [](const Transform& T, const float* from, int n, std::vector<float>& to) {
+  const auto map = [&](const Transform& T, const float* from, int n, std::vector<float>& to) {
     Transform back;
     invert(T, back);
+    to.reserve(2 * static_cast<std::size_t>(pairs.capacity));  // a later pair may have more of them
     to.resize(2 * static_cast<std::size_t>(n));
     for (int i = 0; i < n; ++i) {
       const Point q = apply(back, {from[2 * i], from[2 * i + 1]});
@@ -246,6 +247,8 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
   out.quality = quality(measured, options_.quality);
   out.found = estimate.found && to_input(measured.T_fixed_moving, fixed, moving, out.T_fixed_moving);
   to_input_points(pairs, fixed, moving, out);
+  out.score.reserve(static_cast<std::size_t>(matches.capacity));
+  out.inlier.reserve(static_cast<std::size_t>(pairs.capacity));
   out.score.assign(matches.score, matches.score + *matches.count);
   out.inlier.assign(inlier, inlier + *pairs.count);
 }

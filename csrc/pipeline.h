@@ -88,6 +88,7 @@ class Session {
   const Registration& register_pair(Prepared& fixed, Prepared& moving);
 
   const Options& options() const { return options_; }
+  const Context& context() const { return context_; }
   Workspace& workspace() { return workspace_; }
 
  private:

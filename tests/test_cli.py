@@ -364,3 +364,12 @@ def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
             main(arguments)
         assert stop.value.code == 0
         assert text in capsys.readouterr().out
+
+
+def test_cmake_dir_is_where_cmake_finds_the_library(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["--cmake-dir"])
+    assert exit_.value.code == 0
+    folder = Path(capsys.readouterr().out.strip())
+    assert (folder / "fastretinaConfig.cmake").is_file()
+    assert list((folder.parent.parent).glob("*fastretina*"))  # the library itself

@@ -7,6 +7,7 @@
 #include "array.h"
 #include "python_image.h"
 #include "bind_transform.h"
+#include "network/class_difference.h"
 #include "pipeline.h"
 
 namespace fastretina::bindings {
@@ -62,7 +63,8 @@ class PythonNetwork : public Network {
       reject("engine output", kind_of(output), "a pair (class maps, descriptors)");
     const int h = plane.height / kStride, w = plane.width / kStride;
     const py::object maps = output[py::int_(0)], descriptors = output[py::int_(1)];
-    take_difference(checked_output<Array<float>>(maps, kMaps, 2, h, w, "a (2, H/4, W/4) float32 array"));
+    const auto logits = checked_output<Array<float>>(maps, kMaps, 2, h, w, "a (2, H/4, W/4) float32 array");
+    class_difference(logits.data(), static_cast<std::size_t>(h) * static_cast<std::size_t>(w), difference_);
     descriptors_ = checked_output<AnyOrder>(descriptors, kDescriptors, dims_, h, w, "a (D, H/4, W/4) float32 array");
     const auto stride = [&](int axis) { return descriptors_.strides(axis) / static_cast<py::ssize_t>(sizeof(float)); };
     return {{difference_.data(), w, h}, {descriptors_.data(), dims_, h, w, stride(0), stride(1), stride(2)}};
@@ -73,14 +75,6 @@ class PythonNetwork : public Network {
 
  private:
   using AnyOrder = py::array_t<float, static_cast<int>(py::array::forcecast) | kAligned>;
-
-  void take_difference(const Array<float>& maps) {
-    difference_.resize(static_cast<std::size_t>(maps.size()) / 2);
-    const float *vessel = maps.data(0), *background = maps.data(1);
-    for (std::size_t i = 0; i < difference_.size(); ++i) difference_[i] = vessel[i] - background[i];
-    if (!all_finite(difference_.data(), static_cast<std::ptrdiff_t>(difference_.size())))
-      reject(kMaps, "NaN or infinity", "finite logits");
-  }
 
   py::object engine_;
   int multiple_, dims_;

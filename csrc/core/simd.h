@@ -2,6 +2,13 @@
 // are compiled with function target attributes and chosen here. Every level of a room gives the same bits.
 #pragma once
 
+// In a target attribute: vectors as wide as the registers are. GCC's word; Clang would ignore the whole attribute for it.
+#if defined(__GNUC__) && !defined(__clang__)
+#define FR_PREFER_512 ",prefer-vector-width=512"
+#else
+#define FR_PREFER_512
+#endif
+
 namespace fastretina {
 
 enum class SimdLevel : int {

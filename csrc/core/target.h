@@ -12,7 +12,7 @@
 #define FR_X86 1
 #define FR_AVX2 __attribute__((target("avx2,fma,f16c")))
 #define FR_AVX512 \
-  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,prefer-vector-width=512")))
+  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni" FR_PREFER_512)))
 #else
 #define FR_X86 0
 #endif

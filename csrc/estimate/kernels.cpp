@@ -36,7 +36,7 @@ FR_ESTIMATE_KERNELS(avx2, __attribute__((target("avx2"))))
 #if defined(__clang__)
 FR_ESTIMATE_KERNELS(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))))
 #else
-FR_ESTIMATE_KERNELS(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512"))))
+FR_ESTIMATE_KERNELS(avx512, __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl" FR_PREFER_512))))
 #endif
 #endif
 

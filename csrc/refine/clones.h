@@ -12,7 +12,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FR_TARGET_AVX2 __attribute__((target("avx2,fma")))
-#define FR_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define FR_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl" FR_PREFER_512)))
 // Defines `void name parameters`, which runs `name##_body arguments` in the clone that the machine allows.
 #define FR_CLONES(name, parameters, arguments)                              \
   FR_TARGET_AVX512 void name##_avx512 parameters { name##_body arguments; } \

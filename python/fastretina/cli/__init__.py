@@ -10,7 +10,9 @@ import sys
 import traceback
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
 
 from fastretina.cli import apply, bench, demo, doctor, engine, evaluate, register, train
 from fastretina.cli.common import EXIT_INTERNAL, EXIT_MISUSE
@@ -32,6 +34,20 @@ class _Parser(argparse.ArgumentParser):
         return [name for action in self._actions for name in action.option_strings if name.startswith("--")]
 
 
+class _CMakeDir(argparse.Action):
+    """Prints where the C library's CMake package is: beside the compiled core, also of an editable install."""
+
+    def __init__(self, option_strings: list[str], dest: str, **keywords: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **keywords)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        folder = Path(str(metadata.distribution("fastretina").locate_file("fastretina/lib/cmake/fastretina")))
+        if not (folder / "fastretinaConfig.cmake").is_file():
+            parser.error(f"--cmake-dir: {folder} holds no CMake package; remedy: reinstall fastretina")
+        print(folder)
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all subcommands."""
     from fastretina import __version__
@@ -40,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="fastretina", description="Register two retinal images, and know whether to trust the answer."
     )
     parser.add_argument("--version", action="version", version=f"fastretina {__version__}")
+    parser.add_argument("--cmake-dir", action=_CMakeDir, help="print the folder for CMake's find_package(fastretina)")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for command in COMMANDS:
         sub = commands.add_parser(
