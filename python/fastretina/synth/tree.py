@@ -90,7 +90,7 @@ class _Gardener:
         to_fovea = np.hypot(x, y)
         # Gaps are narrower towards the fovea and wider in the periphery.
         self.scale = np.clip(0.62 + 0.5 * to_fovea, 0.55, 1.25) * self.habit.gaps
-        self.macula = to_fovea < _MACULA
+        self.to_fovea = to_fovea
         self.barred = (to_fovea < 1.25 * self.fovea_radius) | (
             np.hypot(x - self.disc[0], y - self.disc[1]) < 1.1 * self.disc_radius
         )
@@ -107,7 +107,7 @@ class _Gardener:
                 self._from_disc(artery)
         for gap in (*_GAPS, *_FINE_GAPS):
             for artery in (False, True):
-                self._fill(artery, gap, self.macula if gap in _FINE_GAPS else None)
+                self._fill(artery, gap, _MACULA if gap in _FINE_GAPS else 2 * EXTENT)
         at = np.array(self.bifurcations).reshape(-1, 3)
         return VesselTree(
             branches=tuple(self.branches),
@@ -158,26 +158,26 @@ class _Gardener:
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
-    def _fill(self, artery: bool, gap: float, where: NDArray[np.bool_] | None) -> None:
-        """One branch into the middle of each gap of this half width or wider."""
+    def _fill(self, artery: bool, gap: float, extent: float) -> None:
+        """One branch into the middle of each gap of this half width or wider, no farther from the fovea."""
         import cv2
 
-        own = self.owner[int(artery)]
+        first = max(0, int((EXTENT - extent - 0.1) / _CELL))  # vessels a little beyond count
+        part = (slice(first, len(self.scale) - first),) * 2
+        own = self.owner[int(artery)][part]
         distance, label = cv2.distanceTransformWithLabels(
             (own < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        other = cv2.distanceTransform((self.owner[int(not artery)] < 0).astype(np.uint8), cv2.DIST_L2, 5)
-        free = np.minimum(distance, 1.7 * other) * _CELL / self.scale
-        free[self.barred] = 0
-        if where is not None:
-            free[~where] = 0
+        other = cv2.distanceTransform((self.owner[int(not artery)][part] < 0).astype(np.uint8), cv2.DIST_L2, 5)
+        free = np.minimum(distance, 1.7 * other) * _CELL / self.scale[part]
+        free[self.barred[part] | (self.to_fovea[part] > extent)] = 0
         jittered = free * self.rng.uniform(0.9, 1.0, free.shape).astype(np.float32)
         reach = 2 * max(2, int(0.9 * gap / _CELL)) + 1
         peak = (jittered >= cv2.dilate(jittered, np.ones((reach, reach), np.uint8))) & (free > gap)
         node_of_label = np.zeros(int(label.max()) + 1, np.int32)
         node_of_label[label[own >= 0]] = own[own >= 0]
         for row, column in np.argwhere(peak):
-            target = (np.array([column, row]) + self.rng.uniform(0, 1, 2)) * _CELL - EXTENT
+            target = (np.array([column, row]) + first + self.rng.uniform(0, 1, 2)) * _CELL - EXTENT
             self._branch_to(target, int(node_of_label[label[row, column]]), artery)
 
     def _branch_to(self, target: Floats, node: int, artery: bool) -> None:
@@ -207,7 +207,7 @@ class _Gardener:
         wanted = (0.0012 + 0.0125 * length) * central * self.rng.uniform(0.75, 1.25) * self.habit.calibre
         width = max(_MIN_WIDTH, min(wanted, 0.8 * float(stem.widths[index])))
         self.bifurcations.append((float(start[0]), float(start[1]), width))
-        self._add(path, width, 0.5, artery)
+        self._add(path, width, 0.3, artery)
 
     def _arrival(self, target: Floats, straight: float) -> float:
         """The direction of a branch at its end: in the macula it turns to the fovea."""

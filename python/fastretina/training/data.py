@@ -21,7 +21,7 @@ from fastretina.training import labels, normalise
 from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
 from fastretina.training.synthetic import GROUP, prepare_all
 
-CACHE_VERSION = 8
+CACHE_VERSION = 9
 HELD_OUT_EVERY = 10
 
 
