@@ -14,8 +14,6 @@ double now_ms() {
   return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-constexpr double kSourcePerWorkingSize = 2;  // no rung of the ladder shows an image any finer
-
 bool upright(const Pose& pose) { return pose.eighth_turns % 4 == 0; }
 bool oblique(const Pose& pose) { return pose.eighth_turns % 2 != 0; }
 
@@ -94,7 +92,7 @@ void Source::take(const Image& image, const ImageOptions& options, const Backend
   T_source_input = resized_by(geometry.scale);
 }
 
-void Features::extract(const Source& source, const Pose& shown, Network& network, const FeatureOptions& options,
+void Features::extract(const Source& source, const Pose& shown, Network* network, const FeatureOptions& options,
                        const Backend& backend, const Context& context, Workspace& workspace, Timings& timings) {
   Workspace::Frame frame(workspace);
   pose = shown;
@@ -118,7 +116,9 @@ void Features::extract(const Source& source, const Pose& shown, Network& network
   }
   FeatureOptions scaled = options;
   scaled.image.working_size = scaled_working_size(options.image, shown);
-  run(image, network, scaled, backend, context, workspace, timings);
+  look(image, network ? network->dims() : 0, scaled, backend, context, workspace, timings);
+  described = network != nullptr;
+  if (network) describe(*network, scaled, backend, context, workspace, timings);
 }
 
 void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options) {
@@ -135,6 +135,7 @@ void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOpti
   xy_.resize(2 * capacity);
   score_.resize(capacity);
   rows_.resize(capacity * static_cast<std::size_t>(dims));
+  keypoint_count_ = 0;
   keypoints = {xy_.data(), score_.data(), &keypoint_count_, options.detect.max_keypoints};
   descriptors = {rows_.data(), &keypoint_count_, options.detect.max_keypoints, dims};
 
@@ -144,10 +145,10 @@ void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOpti
   ridges = lay_out(geometry.plane, options.ridges, ridge_bytes_.data() + (kAlign - address % kAlign) % kAlign);
 }
 
-void Features::run(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
-                   const Context& context, Workspace& workspace, Timings& timings) {
+void Features::look(const Image& image, int dims, const FeatureOptions& options, const Backend& backend,
+                    const Context& context, Workspace& workspace, Timings& timings) {
   const ImageGeometry geometry = image_geometry({image.width, image.height}, options.image);
-  resize(geometry, network.dims(), options);
+  resize(geometry, dims, options);
   compose(resized_by(geometry.scale), T_network_input, T_network_input);
   {
     const Stopwatch stopwatch(timings.image);
@@ -157,6 +158,12 @@ void Features::run(const Image& image, Network& network, const FeatureOptions& o
       inside += std::count(mask.row(y), mask.row(y) + content.width, std::uint8_t{1});
     field = static_cast<double>(inside) / (static_cast<double>(content.width) * content.height);
   }
+  const Stopwatch stopwatch(timings.refine);
+  backend.ridges(context, workspace, plane, mask, options.ridges, ridges);
+}
+
+void Features::describe(Network& network, const FeatureOptions& options, const Backend& backend, const Context& context,
+                        Workspace& workspace, Timings& timings) {
   NetworkOutput output;
   {
     const Stopwatch stopwatch(timings.network);
@@ -167,14 +174,10 @@ void Features::run(const Image& image, Network& network, const FeatureOptions& o
     const Stopwatch stopwatch(timings.detect);
     backend.detect(context, workspace, difference, mask, options.detect, keypoints);
   }
-  {
-    const Stopwatch stopwatch(timings.describe);
-    backend.describe(context, workspace, output.descriptors, keypoints, rows_.data());
-    if (!all_finite(rows_.data(), std::ptrdiff_t{keypoint_count_} * descriptors.dims))
-      throw EngineError("network: NaN or infinity in the descriptors");
-  }
-  const Stopwatch stopwatch(timings.refine);
-  backend.ridges(context, workspace, plane, mask, options.ridges, ridges);
+  const Stopwatch stopwatch(timings.describe);
+  backend.describe(context, workspace, output.descriptors, keypoints, rows_.data());
+  if (!all_finite(rows_.data(), std::ptrdiff_t{keypoint_count_} * descriptors.dims))
+    throw EngineError("network: NaN or infinity in the descriptors");
 }
 
 }  // namespace fastretina

@@ -20,6 +20,8 @@ struct Pose {
   friend bool operator==(const Pose&, const Pose&) = default;
 };
 
+constexpr double kSourcePerWorkingSize = 2.0;  // nothing shows an image any finer
+
 int scaled_working_size(const ImageOptions& options, const Pose& pose);
 
 struct FeatureOptions {
@@ -73,6 +75,7 @@ class Features {
   Transform T_network_input;  // the caller's px -> network px
   float contrast = 0;
   double field = 0;           // share of the content that is inside the field of view
+  bool described = false;     // false: the network has not seen it; only plane, mask and ridges are there
   View<float> plane;          // normalised, padded to the network's multiple
   View<std::uint8_t> mask;    // plane-sized field of view
   View<float> difference;     // the network's class-difference map: a heat map of key points at stride 4
@@ -84,12 +87,15 @@ class Features {
   Features(const Features&) = delete;  // the views point into the buffers
   Features& operator=(const Features&) = delete;
 
-  void extract(const Source& source, const Pose& shown, Network& network, const FeatureOptions& options,
+  // network: NULL for the ridges alone.
+  void extract(const Source& source, const Pose& shown, Network* network, const FeatureOptions& options,
                const Backend& backend, const Context& context, Workspace& workspace, Timings& timings);
 
  private:
-  void run(const Image& image, Network& network, const FeatureOptions& options, const Backend& backend,
-           const Context& context, Workspace& workspace, Timings& timings);
+  void look(const Image& image, int dims, const FeatureOptions& options, const Backend& backend, const Context& context,
+            Workspace& workspace, Timings& timings);
+  void describe(Network& network, const FeatureOptions& options, const Backend& backend, const Context& context,
+                Workspace& workspace, Timings& timings);
   void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
 
   std::vector<float> plane_, difference_, xy_, score_, rows_;

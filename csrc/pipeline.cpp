@@ -10,29 +10,34 @@
 namespace fastretina {
 namespace {
 
+constexpr double kFiner = 4.0 / 3.0;
+constexpr double kMostLevel = 1.5;        // a square turned by 45 degrees needs 1.41
+constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of them happen to agree
+constexpr int kSidelobeRowStep = 8;       // twelve correlations for the price of three
+constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
+constexpr double kPolishKeeps = 0.95;     // of the ridge correlation
+
 // Further attempts, cheap and likely ones first.
 //   fields   devices differ by up to x3 in what they show (30 to 100 degrees, crops); which of the two shows less is not
 //            known. The side with the larger field keeps its scale, the other one shrinks.
-//   finer    the same at a larger working size: a small overlap has the more key points, a crop keeps its resolution
+//   finer    the same at a larger working size, the larger the smaller the field: a small overlap has the more key
+//            points, a crop keeps its resolution
 //   turns    the network is trained for relative rotations up to 50 degrees: steps of 45 cover the circle with a margin.
 //            A turned frame may have grown black corners: MOVING is shown as large as its field of view says (`levelled`)
 std::vector<Rung> ladder() {
-  constexpr double kFields[] = {1.0, 1.0 / 1.7, 1.0 / 2.9}, kFiner = 4.0 / 3.0;
+  constexpr double kHalfField = 1.0 / 1.7, kThirdField = 1.0 / 2.9;
   std::vector<Rung> rungs;
-  for (const double scale : {1.0, kFiner}) {
-    rungs.push_back({{scale, 0, false}, {scale, 0, false}});
-    for (const double field : {kFields[1], kFields[2]}) {
-      rungs.push_back({{scale, 0, false}, {scale * field, 0, false}});
-      rungs.push_back({{scale * field, 0, false}, {scale, 0, false}});
-    }
-  }
+  const auto add = [&](double scale, double field) {
+    rungs.push_back({{scale, 0, false}, {scale * field, 0, false}});
+    if (field != 1) rungs.push_back({{scale * field, 0, false}, {scale, 0, false}});
+  };
+  for (const double field : {1.0, kHalfField, kThirdField}) add(1, field);
+  for (const double field : {1.0, kHalfField}) add(kFiner, field);
+  add(kSourcePerWorkingSize, kThirdField);
   for (const bool mirrored : {false, true})
     for (int eighths = mirrored ? 0 : 1; eighths < 8; ++eighths) rungs.push_back({{}, {1, eighths, mirrored}, true});
   return rungs;
 }
-
-constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of them happen to agree
-constexpr double kMostLevel = 1.5;  // a square turned by 45 degrees needs 1.41
 
 // Matches -> point pairs, in the order of the matches (best first).
 PointPairs pair_up(const Matches& matches, const Keypoints& fixed, const Keypoints& moving, Workspace& workspace) {
@@ -72,6 +77,13 @@ bool to_input(const Transform& T_network, const Features& fixed, const Features&
          compose(back, half, T_input);
 }
 
+// The callers' px on both sides -> network px on both sides.
+bool to_network(const Transform& T_input, const Features& fixed, const Features& moving, Transform& T_network) {
+  Transform back, half;
+  return invert(moving.T_network_input, back) && compose(T_input, back, half) &&
+         compose(fixed.T_network_input, half, T_network);
+}
+
 void to_input_points(const PointPairs& pairs, const Features& fixed, const Features& moving, Candidate& out) {
   const auto map = [&](const Transform& T, const float* from, int n, std::vector<float>& to) {
     Transform back;
@@ -86,6 +98,11 @@ void to_input_points(const PointPairs& pairs, const Features& fixed, const Featu
   };
   map(fixed.T_network_input, pairs.fixed_xy, *pairs.count, out.fixed_xy);
   map(moving.T_network_input, pairs.moving_xy, *pairs.count, out.moving_xy);
+}
+
+// How much finer than in `pose` an image could be shown before pixels are made up.
+double headroom(const Source& source, const Pose& pose, int working_size) {
+  return std::max(source.gray.width, source.gray.height) / (pose.scale * working_size);
 }
 
 }  // namespace
@@ -108,7 +125,7 @@ void Session::prepare(const Image& image, Prepared& out) {
     const Stopwatch stopwatch(out.timings.image);
     out.source_.take(image, options_.features.image, backend_, context_, workspace_);
   }
-  out.poses_.front()->extract(out.source_, {}, *network_, options_.features, backend_, context_, workspace_, out.timings);
+  out.poses_.front()->extract(out.source_, {}, network_.get(), options_.features, backend_, context_, workspace_, out.timings);
 }
 
 // Is enough left of an image at this scale?
@@ -116,12 +133,13 @@ bool Session::shows_enough(const Pose& pose) const {
   return pose == Pose{} || scaled_working_size(options_.features.image, pose) >= kSmallestSidePx;
 }
 
-const Features& Session::in_pose(Prepared& image, const Pose& pose) {
+const Features& Session::in_pose(Prepared& image, const Pose& pose, bool described) {
   for (std::size_t i = 0; i < image.used_; ++i)
-    if (image.poses_[i]->pose == pose) return *image.poses_[i];
+    if (image.poses_[i]->pose == pose && (image.poses_[i]->described || !described)) return *image.poses_[i];
   if (image.used_ == image.poses_.size()) image.poses_.push_back(std::make_unique<Features>());
   Features& features = *image.poses_[image.used_];
-  features.extract(image.source_, pose, *network_, options_.features, backend_, context_, workspace_, timings_);
+  features.extract(image.source_, pose, described ? network_.get() : nullptr, options_.features, backend_, context_,
+                   workspace_, timings_);
   ++image.used_;
   return features;
 }
@@ -150,8 +168,45 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
     if (result_.best.quality.confidence >= options_.ladder.strong_confidence) break;
     if (result_.best.quality.status == Status::no_content) break;
   }
+  polish(fixed, moving, result_.best);
   result_.timings = timings_;
   return result_;
+}
+
+// The vessels are aligned once more at the finest scale that both images have: a rung may have shown a field small or cut
+// its corners off, and even as they are the images may hold more than the network was shown.
+void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
+  if (best.quality.status != Status::ok) return;
+  const int working_size = options_.features.image.working_size;
+  const bool as_they_are = best.fixed_pose == Pose{} && best.moving_pose == Pose{};
+  const double larger = std::max(best.fixed_pose.scale, best.moving_pose.scale);
+  const double finer = std::min({headroom(fixed.source_, best.fixed_pose, working_size),
+                                 headroom(moving.source_, best.moving_pose, working_size),
+                                 (as_they_are ? kFiner : kSourcePerWorkingSize) / larger});
+  if (as_they_are && finer < kWorthwhile) return;
+  const Pose shown_fixed{best.fixed_pose.scale * std::max(finer, 1.0), 0, false};
+  const Pose shown_moving{best.moving_pose.scale * std::max(finer, 1.0), 0, false};
+  const Features &fine_fixed = in_pose(fixed, shown_fixed, false), &fine_moving = in_pose(moving, shown_moving, false);
+  const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
+
+  const Stopwatch stopwatch(timings_.refine);
+  QualityInputs measured = best.measured;
+  Transform start, T_input;
+  if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, start)) return;
+  Refinement fine;
+  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options_.refine, &fine);
+  if (!to_input(fine.T_fixed_moving, fine_fixed, fine_moving, T_input) ||
+      !to_network(T_input, seen_fixed, seen_moving, measured.T_fixed_moving))
+    return;
+  measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges,
+                                                          measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
+  // At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
+  if (measured.ridge_correlation < kPolishKeeps * best.measured.ridge_correlation) return;
+  const Quality polished = quality(measured, options_.quality);
+  if (polished.status != Status::ok) return;
+  best.quality = polished;
+  best.measured = measured;
+  best.T_fixed_moving = T_input;
 }
 
 // One rung: match -> estimate -> refine -> quality.
@@ -184,7 +239,7 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
     measured.inlier_rms_px = estimate.rms_px;
     measured.coverage = estimate.coverage;
     measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
-                                                            measured.T_fixed_moving, &measured.overlap_px);
+                                                            measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
     measured.peak_to_sidelobe = peak_to_sidelobe(fixed, moving, measured.T_fixed_moving, measured.ridge_correlation);
     measured.inlier_similarity = mean_where(matches.score, inlier, *matches.count);
   }
@@ -210,7 +265,8 @@ double Session::peak_to_sidelobe(const Features& fixed, const Features& moving, 
       const double angle = kTurn * (2 * i + (radius > kRings_px[0]));
       Transform shifted;
       compose(scaling(1, radius * std::cos(angle), radius * std::sin(angle)), T, shifted);
-      const double r = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, shifted, nullptr);
+      const double r = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, shifted,
+                                                  kSidelobeRowStep, nullptr);
       sum += r, square += r * r;
     }
   const double mean = sum / n, variance = std::max(square / n - mean * mean, 0.0);

@@ -93,7 +93,8 @@ class Session {
 
  private:
   bool shows_enough(const Pose& pose) const;
-  const Features& in_pose(Prepared& image, const Pose& pose);
+  const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
+  void polish(Prepared& fixed, Prepared& moving, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   double peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak);

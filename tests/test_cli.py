@@ -313,6 +313,11 @@ def test_evaluate_has_one_suite_and_known_baselines(tmp_path: Path, capsys: pyte
     )
     assert "not allowed with" in misuse(["evaluate", "--fire", "a", "--pairs", "b"], capsys)
     assert "is required" in misuse(["evaluate"], capsys)
+    assert "--wrong: is an option of --pairs only" in misuse(["evaluate", "--fire", str(tmp_path), "--wrong"], capsys)
+    assert "--count: is an option of --crossings and --synthetic only" in misuse(
+        ["evaluate", "--fire", str(tmp_path), "--count", "3"], capsys
+    )
+    assert "count: got 0" in misuse(["evaluate", "--synthetic", "local", "--count", "0"], capsys)
 
 
 def test_bench_runs_the_scripts_of_a_checkout(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:

@@ -41,9 +41,24 @@ def test_success_and_auc_by_hand() -> None:
 def test_auroc_and_calibration_by_hand() -> None:
     assert metrics.auroc([0.9, 0.8, 0.3, 0.1], [1, 1, 0, 0]) == 1
     assert metrics.auroc([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0]) == 0.875
+    assert metrics.auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]) == 0.75
+    assert metrics.auroc([0.5, 0.5], [0, 1]) == 0.5
+    assert metrics.auroc([0.9, 0.1], [0, 1]) == 0
     assert math.isnan(metrics.auroc([0.9], [1]))
     assert metrics.calibration_error([0.2, 0.2, 0.9, 0.9], [0, 0, 1, 1], bins=2) == pytest.approx(0.15)
     assert metrics.calibration_error([0.5, 0.5], [0, 1], bins=1) == 0
+
+
+def test_ranks_and_bins_by_hand() -> None:
+    assert metrics.rank_correlation([1, 2, 3], [10, 400, 500]) == pytest.approx(1)
+    assert metrics.rank_correlation([1, 2, 3], [3, 2, 1]) == pytest.approx(-1)
+    assert metrics.rank_correlation([1, 2, 3, 4], [1, 3, 2, 4]) == pytest.approx(0.8)  # 1 - 6 * 2 / (4 * 15)
+    assert metrics.rank_correlation([1, 1, 2], [5, 6, 7]) == pytest.approx(1.5 / np.sqrt(1.5 * 2))
+    assert math.isnan(metrics.rank_correlation([1, 1], [1, 2]))
+    assert metrics.calibration_bins([0.4, 0.1, 0.2, 0.3], [4, 1, 2, 6], bins=2) == [
+        (pytest.approx(0.15), 1.5),
+        (pytest.approx(0.35), 5.0),
+    ]
 
 
 def test_repeatability_by_hand() -> None:

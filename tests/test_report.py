@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fastretina import Registration, Transform
 from fastretina.report import html_report, overlay_panels, scene
-from fastretina.report.panels import checkerboard, colour_overlay, heatmap
+from fastretina.report.panels import checkerboard, colour_overlay, expected_error, heatmap
 
 pytest.importorskip("cv2")
 
@@ -88,6 +88,15 @@ def test_panels_of_any_outcome(status: str) -> None:
     assert panels.shape[2] == 3
     tall = panels.shape[0]
     assert tall > 700 if status == "ok" else tall < 700  # a refused pair has no row of overlays
+
+
+def test_the_expected_error_is_coloured_where_moving_shows_something() -> None:
+    panel, scale = expected_error(view(result(inliers=np.zeros(12, bool)), longer_side=160))
+    assert panel.shape[0] == scale.shape[0]
+    body = panel[panel.shape[0] - 120 :].astype(int)
+    spread = body.max(2) - body.min(2)
+    assert spread[97:].max() == 0  # rows 94 ... are beyond MOVING: gray
+    assert np.median(spread[20:80, 30:150]) > 20
 
 
 def test_panels_without_matches_or_maps() -> None:

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from fastretina import InvalidInput
 from fastretina.resample import resample
-from fastretina.synth import synthetic_pair, vessel_tree
+from fastretina.synth import Branch, VesselTree, geometry, synthetic_pair, vessel_tree
+from fastretina.synth.cameras import CAMERAS, photograph
+from fastretina.synth.eye import Eye
+from fastretina.synth.landmarks import crossings, landmarks
 
 cv2 = pytest.importorskip("cv2")
 
@@ -87,6 +90,177 @@ def test_pairs_are_deterministic_and_harder_on_request() -> None:
     assert errors == sorted(errors)
 
 
+def test_a_local_deformation_has_no_transform() -> None:
+    pair = synthetic_pair(0, (96, 96), geometry="local")
+    assert pair.mean_error(pair.truth) == 0
+    with pytest.raises(InvalidInput, match="use truth"):
+        _ = pair.transform
+
+
+# ---- geometry -------------------------------------------------------------------------------------------------------
+FRAME = (640, 480)
+
+
+def _grid(size: tuple[int, int]) -> np.ndarray:
+    x, y = np.meshgrid(np.linspace(0, size[0] - 1, 80), np.linspace(0, size[1] - 1, 80))
+    return np.stack([x.ravel(), y.ravel()], 1)
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 1.6])
+def test_a_quadratic_goes_beyond_the_best_homography_by_8_to_20_px(scale: float) -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        base = geometry.similarity(FRAME, scale, 20, np.array([5.0, -9.0]), np.zeros(2))
+        truth = geometry.quadratic(base, FRAME, rng)
+        assert truth.kind == "quadratic"
+        least, most = np.array(geometry.QUADRATIC_PX) * min(1, scale)
+        assert 0.99 * least < geometry.beyond_homography(truth, FRAME) < 1.01 * most  # found by iteration
+        assert truth.inverse(truth(_grid(FRAME))) == pytest.approx(_grid(FRAME), abs=1e-6)  # no fold inside the frame
+
+
+def test_a_homography_does_not_go_beyond_the_best_homography() -> None:
+    base = geometry.similarity(FRAME, 1.2, -7, np.array([3.0, 4.0]), np.array([0.02, -0.01]))
+    assert geometry.beyond_homography(base, FRAME) < 1e-3  # fitted by OpenCV to about single precision
+
+
+def test_a_local_field_peaks_at_6_px_and_does_not_fold() -> None:
+    for seed in range(12):
+        base = geometry.similarity(FRAME, 1.1, 4, np.zeros(2), np.zeros(2))
+        truth = geometry.local(base, FRAME, np.random.default_rng(seed))
+        points = _grid(FRAME)
+        moved = truth(points)
+        peak = np.linalg.norm(moved - base(points), axis=1).max()
+        assert geometry.LOCAL_PEAK_PX * 0.98 < peak < geometry.LOCAL_PEAK_PX * 1.02  # two grids see the peak
+        rows = moved.reshape(80, 80, 2)
+        across, down = np.diff(rows, axis=1)[:-1], np.diff(rows, axis=0)[:, :-1]
+        assert (across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0] > 0).all()
+
+
+@pytest.mark.parametrize("kind", geometry.GEOMETRIES)
+def test_vessels_of_two_modalities_agree_under_the_truth(kind: str) -> None:
+    """Where autofluorescence is dark, infrared is dark: in each part of the frame the shift between them is small."""
+    side = 480
+    pair = synthetic_pair(4, (side, side), ("FAF", "IR"), "easy", kind)
+    where = pair.truth(_pixels(side)).reshape(side, side, 2).astype(np.float32)
+    there = cv2.remap(pair.fixed, where, None, cv2.INTER_CUBIC)
+    seen = cv2.erode(pair.visible.astype(np.uint8), np.ones((25, 25), np.uint8)) > 0
+    a, b = (_detail(image) * seen for image in (there, pair.moving))
+    shifts = []
+    for top in range(40, side - 160, 70):
+        for left in range(40, side - 160, 70):
+            part = slice(top, top + 130), slice(left, left + 130)
+            if seen[part].mean() > 0.9:
+                shifts.append(_shift(a[part], b[part]))
+    assert len(shifts) >= 6
+    # Noise and the width of vessels limit a part's estimate; a wrong half pixel or a wrong map would move all.
+    assert np.abs(np.median(shifts, axis=0)).max() < 0.15
+    assert np.quantile(np.abs(shifts), 0.9) < 0.5
+
+
+def _pixels(side: int) -> np.ndarray:
+    return np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1).reshape(-1, 2).astype(np.float64)
+
+
+def _shift(a: np.ndarray, b: np.ndarray, reach: int = 6) -> tuple[float, float]:
+    """Sub-pixel (x, y) displacement of b that correlates best with a."""
+    inner = b[reach:-reach, reach:-reach].astype(np.float32)
+    scores = cv2.matchTemplate(a.astype(np.float32), inner, cv2.TM_CCOEFF_NORMED)
+    _, _, _, (x, y) = cv2.minMaxLoc(scores)
+    assert 0 < x < 2 * reach
+    assert 0 < y < 2 * reach
+
+    def vertex(before: float, peak: float, after: float) -> float:
+        return 0.5 * (before - after) / (before - 2 * peak + after)
+
+    dx, dy = vertex(*scores[y, x - 1 : x + 2]), vertex(*scores[y - 1 : y + 2, x])
+    return x + dx - reach, y + dy - reach
+
+
+# ---- modalities -----------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def eye() -> Eye:
+    return Eye(11)
+
+
+@pytest.fixture(scope="module")
+def layers(eye: Eye) -> dict[str, np.ndarray]:
+    axis = np.linspace(-0.6, 0.6, 320)
+    return eye.look(np.stack(np.meshgrid(axis, axis), -1))
+
+
+@pytest.mark.parametrize("name", list(CAMERAS))
+def test_every_modality_shows_vessels_in_its_own_polarity(name: str, eye: Eye, layers: dict[str, np.ndarray]) -> None:
+    first, second = (
+        photograph(CAMERAS[name], layers, eye.pigment, 27 / 320, 1.0, np.random.default_rng(seed)) for seed in (1, 1)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all()
+    plane = first[..., 1] if first.ndim == 3 else first
+    assert plane.shape == (320, 320)
+    detail = _detail(plane)
+    vessels = np.maximum(layers["artery"], layers["vein"])
+    wide = cv2.erode((vessels > 0.6).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    contrast = detail[wide].mean() / detail.std()
+    assert contrast > 0.5 if name in ("FA", "ICGA", "OCTA") else contrast < -0.5
+
+
+def test_an_eye_looks_the_same_from_everywhere(eye: Eye) -> None:
+    """A finer, shifted grid sees the same vessels at the same places."""
+    axis = np.linspace(-0.3, 0.3, 301)
+    whole = eye.look(np.stack(np.meshgrid(axis, axis), -1))
+    finer = np.linspace(-0.1, 0.2, 301)
+    part = eye.look(np.stack(np.meshgrid(finer, finer), -1))
+    for name in ("artery", "vein", "drift"):
+        a = whole[name][100:251, 100:251]
+        b = part[name][::2, ::2]
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.9
+        dx, dy = _shift(cv2.GaussianBlur(a, (0, 0), 1), cv2.GaussianBlur(b, (0, 0), 1))
+        assert max(abs(dx), abs(dy)) < 0.1
+
+
+def test_the_avascular_zone_is_dark_in_angiography(eye: Eye) -> None:
+    axis = np.linspace(-0.25, 0.25, 320)
+    view = eye.look(np.stack(np.meshgrid(axis, axis), -1))
+    plane = photograph(CAMERAS["OCTA"], view, eye.pigment, 11 / 320, 1.0, np.random.default_rng(0))
+    zone = view["avascular"] > 0.9
+    ring = (view["avascular"] < 0.1) & (np.hypot(*np.meshgrid(axis, axis)) < 0.15)
+    assert plane[zone].mean() < 0.4 * plane[ring].mean()
+
+
+# ---- landmarks ------------------------------------------------------------------------------------------------------
+def test_crossings_by_hand() -> None:
+    step = np.arange(-20, 21)[:, None] * 0.005
+    along, down, flat = step * (1, 0), step * (0, 1) + (0.02, 0), step * (1, 0.1) + (0, 0.3)
+    wide = np.full(41, 0.01)
+    branches = (
+        Branch(along, wide, True),
+        Branch(down, 0.5 * wide, False),
+        Branch(down - (0.05, 0), wide, True),  # of the same kind: no crossing
+        Branch(flat, wide, True),
+        Branch(step * (1, 0) + (0, 0.3), wide, False),  # at six degrees: a crossing nowhere in particular
+    )
+    none = np.zeros((0, 2))
+    tree = VesselTree(branches, none, np.zeros(0), (5.0, 5.0), 0.1, 0.05, True)
+    at, widths = crossings(tree, 0.004)
+    assert at == pytest.approx(np.array([[0.02, 0.0]]), abs=1e-9)
+    assert widths == pytest.approx([0.005])
+    assert len(crossings(tree, 0.006)[0]) == 0
+
+
+def test_a_sharp_bend_is_a_landmark_and_a_gentle_one_is_none() -> None:
+    leg = np.arange(1, 21)[:, None] * 0.005
+    wide = np.full(41, 0.01)
+    none = np.zeros((0, 2))
+    for degrees, count in ((60, 1), (20, 0)):
+        turned = np.array([np.cos(np.radians(degrees)), np.sin(np.radians(degrees))])
+        path = np.concatenate([leg[::-1] * (-1, 0), [[0.0, 0.0]], leg * turned])
+        tree = VesselTree((Branch(path, wide, True),), none, np.zeros(0), (5.0, 5.0), 0.1, 0.05, True)
+        at, _ = landmarks(tree, 0.004, 0.025, 35)
+        assert len(at) == count
+        if count:
+            assert np.abs(at[0]).max() < 0.006  # a step
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -94,7 +268,9 @@ def test_pairs_are_deterministic_and_harder_on_request() -> None:
         ({"size": (300,)}, "size: got"),
         ({"size": (300.0, 300)}, "size: got"),
         ({"modalities": ("CF", "FAA")}, "did you mean 'FA'"),
+        ({"modalities": ("CF",)}, "allowed: two"),
         ({"difficulty": "mild"}, "easy, moderate, hard"),
+        ({"geometry": "quadric"}, "did you mean 'quadratic'"),
     ],
 )
 def test_misuse(arguments: dict, message: str) -> None:

@@ -89,7 +89,7 @@ py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple&
   double score = 0;
   {
     py::gil_scoped_release release;
-    score = cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, t, &overlap);
+    score = cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, t, kRidgeRowStep, &overlap);
   }
   return py::make_tuple(score, overlap);
 }

@@ -43,15 +43,15 @@ struct QualityInputs {
 // sign its feature must have. Fitted to registrations of training images with known truth, half of them of two different
 // eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
 struct ConfidenceModel {
-  double bias = -19.9873;
-  double ridge_correlation = 12.6993;
-  double log_inliers = 3.6869;  // log(1 + inliers)
-  double inlier_ratio = 1.63623;  // inliers / matches
-  double overlap = 2.42698;
-  double inlier_rms_px = -0.266695;
-  double coverage = 5.1154;
-  double log_peak_to_sidelobe = 0;  // log(1 + peak to sidelobe)
-  double inlier_similarity = 0;
+  double bias = -17.156;
+  double ridge_correlation = 2.88622;
+  double log_inliers = 1.62653;  // log(1 + inliers)
+  double inlier_ratio = 3.74979;  // inliers / matches
+  double overlap = 0;
+  double inlier_rms_px = 0;
+  double coverage = 3.78191;
+  double log_peak_to_sidelobe = 3.0248;  // log(1 + peak to sidelobe)
+  double inlier_similarity = 7.06158;
 };
 
 struct QualityOptions {

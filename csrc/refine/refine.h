@@ -53,6 +53,8 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options);
 // A map in `memory` of ridge_map_bytes() bytes, 64-byte aligned.
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory);
 
+constexpr int kRidgeRowStep = 2;  // of ridge_correlation, as refine scores
+
 struct RefineOptions {
   TransformKind kind =
       TransformKind::identity;     // of the result; the start's kind where that is higher (identity: keep it)
@@ -79,11 +81,11 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
-// Correlation of the finest levels over the overlap under T, on every second pixel of MOVING: the score of refine, and
-// the best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
+// Correlation of the finest levels over the overlap under T, on every second pixel of every `row_step`th row of MOVING:
+// at kRidgeRowStep the score of refine, and the best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
 // overlap_px (may be NULL): how many MOVING pixels land inside the FIXED field of view.
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T_fixed_moving, int* overlap_px);
+                         const Transform& T_fixed_moving, int row_step, int* overlap_px);
 }  // namespace cpu
 namespace cuda {
 void ridges(const Context& context, Workspace& workspace, View<const float> plane, View<const std::uint8_t> mask,
@@ -91,7 +93,7 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T_fixed_moving, int* overlap_px);
+                         const Transform& T_fixed_moving, int row_step, int* overlap_px);
 }  // namespace cuda
 
 }  // namespace fastretina

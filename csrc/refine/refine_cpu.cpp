@@ -89,7 +89,8 @@ void check(const RidgeMap& map, const char* argument) {
 }  // namespace
 
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T, int* overlap_px) {
+                         const Transform& T, int row_step, int* overlap_px) {
+  require(row_step >= 1, "row_step", std::to_string(row_step), "1 or more");
   const auto f = finest(fixed), m = finest(moving);
   if (overlap_px != nullptr) *overlap_px = 0;
   Model model;
@@ -98,7 +99,7 @@ double ridge_correlation(const Context& context, Workspace& workspace, const Rid
   if (f.width < 2 || f.height < 2 || m.empty() || !model_of(T, kind, frame, model)) return 0;
 
   const Workspace::Frame scratch(workspace);
-  const int rows = (m.height + 1) / 2;
+  const int rows = (m.height + row_step - 1) / row_step;
   double* row_sums = workspace.take<double>(static_cast<std::size_t>(rows * kLatticeSums));
   LatticeJob job{};
   job.fixed = f.data, job.stride = f.stride, job.width = f.width, job.height = f.height, job.moving_width = m.width;
@@ -107,18 +108,18 @@ double ridge_correlation(const Context& context, Workspace& workspace, const Rid
   context.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
     for (int i = begin; i < end; ++i) {
       LatticeJob row = job;
-      row.moving = m.row(2 * i);
-      row.v = static_cast<float>((2 * i - frame.cy) / frame.radius);
+      row.moving = m.row(row_step * i);
+      row.v = static_cast<float>((row_step * i - frame.cy) / frame.radius);
       lattice_row(row, row_sums + i * kLatticeSums);
     }
   });
   double s[kLatticeSums] = {}, sum_y = 0;
   for (int i = 0; i < rows; ++i) {
     for (int k = 0; k < kLatticeSums; ++k) s[k] += row_sums[i * kLatticeSums + k];
-    sum_y += row_sums[i * kLatticeSums + kN] * 2 * i;
+    sum_y += row_sums[i * kLatticeSums + kN] * row_step * i;
   }
   const double n = s[kN];
-  if (overlap_px != nullptr) *overlap_px = static_cast<int>(4 * n);
+  if (overlap_px != nullptr) *overlap_px = static_cast<int>(2 * row_step * n);
   if (n < kMinLattice) return 0;
   const Turn turn = turn_at(T, {2 * s[kX] / n, sum_y / n});
   const double product =
@@ -135,14 +136,14 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   check(options);
   *out = {};
   out->T_fixed_moving = start;
-  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, nullptr);
+  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, kRidgeRowStep, nullptr);
   const TransformKind kind = std::max({start.kind, options.kind, TransformKind::similarity});
   Transform result;
   if (!climb(context, workspace, fixed, moving, start, kind, options, result, out->iterations)) {
     out->refused = true;
     return;
   }
-  const double score = ridge_correlation(context, workspace, fixed, moving, result, nullptr);
+  const double score = ridge_correlation(context, workspace, fixed, moving, result, kRidgeRowStep, nullptr);
   if (!(score > out->score_before)) return;
   out->T_fixed_moving = result;
   out->score_after = score;

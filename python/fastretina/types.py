@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from fastretina.transform import Transform
 
@@ -94,6 +94,25 @@ class Registration:
         if size != self.moving_size:
             raise InvalidInput(f"moving: got size {size}; the registered image was {self.moving_size} (width, height)")
         return resample(moving, self.transform, self.fixed_size, interpolation)
+
+    def expected_error(self, points: ArrayLike | None = None) -> NDArray[Any]:
+        """How far the transform is expected to be off: at every pixel of FIXED, or at MOVING ``points`` (N, 2), px.
+
+        Returns (height, width) float32, or (N,) float64; px of FIXED, NaN where MOVING shows nothing. A mean: at one
+        place the error may well be twice as large, and of a registration that is wrong as a whole it says nothing
+        (``confidence`` does). Raises InvalidInput if there is no transform, and for points of another shape.
+        """
+        from fastretina.errors import InvalidInput
+        from fastretina.uncertainty import error_at, error_map
+
+        if self.transform is None:
+            raise InvalidInput(f"expected_error: the registration was refused ({self.status}) and has no transform")
+        if points is None:
+            return error_map(self)
+        xy = np.asarray(points, np.float64)
+        if xy.ndim != 2 or xy.shape[1] != 2:
+            raise InvalidInput(f"points: got shape {xy.shape}; allowed: (N, 2)")
+        return error_at(self, xy)
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``transform.json``: no time, no path; ``transform`` is None when refused."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 HELP = "score the registrar on pairs with known transforms"
 OURS = "fastretina"
+COUNT = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     suite.add_argument("--crossings", metavar="DIR", help="folder of single images, as training takes it")
     suite.add_argument("--synthetic", metavar="KINDS", help=f"comma-separated: {', '.join(GEOMETRIES)}")
     parser.add_argument(
-        "--count", metavar="N", type=int, default=200, help="pairs of --crossings, or of each --synthetic (default 200)"
+        "--count", metavar="N", type=int, help=f"pairs of --crossings, or of each --synthetic (default {COUNT})"
     )
     parser.add_argument(
-        "--perturb", metavar="KINDS", default="none", help=f"of --pairs, comma-separated: {PERTURBATIONS}"
+        "--perturb", metavar="KINDS", help=f"of --pairs, comma-separated: {PERTURBATIONS} (default none)"
     )
     parser.add_argument(
         "--wrong", action="store_true", help="of --pairs: also cross different eyes; none may be accepted"
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from fastretina.io import write_bytes
 
     registrar_keywords(args)
+    _check(args)
     baselines, cases = _baselines(args), _cases(args)
     methods: dict[str, Registers] = {OURS: make_registrar(args), **baselines}
     rows = evaluation.evaluate(methods, cases, (lambda row: None) if args.quiet else _show)
@@ -77,6 +79,17 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _check(args: argparse.Namespace) -> None:
+    """No option may be without effect."""
+    for option, given, suites in (
+        ("perturb", args.perturb is not None, ("pairs",)),
+        ("wrong", args.wrong, ("pairs",)),
+        ("count", args.count is not None, ("crossings", "synthetic")),
+    ):
+        if given and not any(getattr(args, suite) for suite in suites):
+            raise InvalidInput(f"--{option}: is an option of {' and '.join('--' + s for s in suites)} only")
+
+
 def _cases(args: argparse.Namespace) -> Iterable[Case]:
     from fastretina.evaluation import crossings, fire, pairs, synthetic
 
@@ -86,10 +99,14 @@ def _cases(args: argparse.Namespace) -> Iterable[Case]:
         fire.fire_pairs(args.fire)  # a wrong folder is named before the network is loaded
         return fire.fire_cases(args.fire)
     if args.crossings:
-        return crossings.crossing_cases(Path(args.crossings), args.count, args.seed or 0)
+        return crossings.crossing_cases(
+            Path(args.crossings), COUNT if args.count is None else args.count, args.seed or 0
+        )
     if args.synthetic:
-        return synthetic.synthetic_cases(_listed(args.synthetic), args.count, args.seed or 0)
-    return pairs.pair_cases(pairs.load_pairs(args.pairs), _listed(args.perturb), args.wrong)
+        return synthetic.synthetic_cases(
+            _listed(args.synthetic), COUNT if args.count is None else args.count, args.seed or 0
+        )
+    return pairs.pair_cases(pairs.load_pairs(args.pairs), _listed(args.perturb or "none"), args.wrong)
 
 
 def _baselines(args: argparse.Namespace) -> dict[str, Registers]:

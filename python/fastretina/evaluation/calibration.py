@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastretina.errors import InvalidInput
+from fastretina.evaluation.metrics import auroc, calibration_error
 
 Floats = NDArray[np.float64]
 
@@ -117,24 +118,6 @@ def _constrained_newton(design: Floats, y: Floats, penalty: Floats, sign: NDArra
     return beta
 
 
-def expected_calibration_error(confidence: ArrayLike, success: ArrayLike, bins: int = 15) -> float:
-    """Mean distance of confidence and success rate over groups of equally many rows."""
-    p, y = np.asarray(confidence, np.float64), np.asarray(success, np.float64)
-    groups = [g for g in np.array_split(np.argsort(p, kind="stable"), bins) if len(g)]
-    return float(sum(len(g) * abs(p[g].mean() - y[g].mean()) for g in groups) / len(p))
-
-
-def auroc(confidence: ArrayLike, success: ArrayLike) -> float:
-    """Chance that a success has more confidence than a failure; ties count half. NaN without both."""
-    p, y = np.asarray(confidence, np.float64), np.asarray(success, bool)
-    if y.all() or not y.any():
-        return float("nan")
-    _, inverse, count = np.unique(p, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - (count - 1) / 2)[inverse]
-    n = int(y.sum())
-    return float((rank[y].sum() - n * (n + 1) / 2) / (n * (len(y) - n)))
-
-
 def cross_validated(
     features: ArrayLike, success: ArrayLike, signs: Sequence[int] | None = None, folds: int = 5
 ) -> Floats:
@@ -168,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     unseen = cross_validated(x, y, signs, args.folds)
     print(
         f"{len(y)} rows, {int(y.sum())} successes; on unseen rows: "
-        f"AUROC {auroc(unseen, y):.4f}, calibration error {expected_calibration_error(unseen, y):.4f}"
+        f"AUROC {auroc(unseen, y):.4f}, calibration error {calibration_error(unseen, y):.4f}"
     )
 
 

@@ -65,12 +65,11 @@ def inlier_ratio(inliers: NDArray[np.bool_]) -> float:
 
 def auroc(score: ArrayLike, good: ArrayLike) -> float:
     """Probability that a good item has a higher score than a bad one (ties count half); NaN if one kind is missing."""
-    values, is_good = np.asarray(score, dtype=float), np.asarray(good, dtype=bool)
-    above, below = values[is_good], values[~is_good]
-    if not len(above) or not len(below):
+    rank, is_good = _ranks(np.asarray(score, dtype=float)), np.asarray(good, dtype=bool)
+    n = int(is_good.sum())
+    if n in (0, len(is_good)):
         return float("nan")
-    wins = (above[:, None] > below).sum() + 0.5 * (above[:, None] == below).sum()
-    return float(wins / (len(above) * len(below)))
+    return float((rank[is_good].sum() - n * (n + 1) / 2) / (n * (len(is_good) - n)))
 
 
 def calibration_error(confidence: ArrayLike, good: ArrayLike, bins: int = 15) -> float:
@@ -79,6 +78,26 @@ def calibration_error(confidence: ArrayLike, good: ArrayLike, bins: int = 15) ->
     order = np.argsort(values, kind="stable")
     gaps = [abs(values[part].sum() - is_good[part].sum()) for part in np.array_split(order, bins)]
     return float(sum(gaps) / len(values))
+
+
+def rank_correlation(a: ArrayLike, b: ArrayLike) -> float:
+    """Spearman's: of the ranks, equal values sharing theirs; NaN if all values of one are equal."""
+    ranks = [_ranks(np.asarray(v, dtype=float)) for v in (a, b)]
+    centred = [r - r.mean() for r in ranks]
+    norm = float(np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum()))
+    return float((centred[0] * centred[1]).sum()) / norm if norm > 0 else float("nan")
+
+
+def _ranks(values: Floats) -> Floats:
+    _, inverse, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[inverse])
+
+
+def calibration_bins(expected: ArrayLike, actual: ArrayLike, bins: int = 10) -> list[tuple[float, float]]:
+    """(mean expected, mean actual) of equally many values, from the smallest expected to the largest."""
+    e, a = np.asarray(expected, dtype=float), np.asarray(actual, dtype=float)
+    parts = [part for part in np.array_split(np.argsort(e, kind="stable"), bins) if len(part)]
+    return [(float(e[part].mean()), float(a[part].mean())) for part in parts]
 
 
 def median(values: Sequence[float]) -> float:

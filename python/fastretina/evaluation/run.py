@@ -18,6 +18,7 @@ Row = dict[str, Any]
 
 SILENT_PX = 10.0  # of a 640-px frame: an accepted result with a larger error is a silent failure
 GOOD_PX = 5.0  # of a 640-px frame: what confidence is a probability of, and the radius of repeatability
+EXPECTED_POINTS = 64  # of a pair, at which the expected error is compared with the actual one
 MIN_LANDMARKS = 6  # fewer say little about a transform
 
 
@@ -65,6 +66,8 @@ def _registered(method: str, registrar: Registers, case: Case) -> Row:
     if case.target is not None:
         row["inlier_ratio"] = metrics.inlier_ratio(result.inliers)
         row["repeatability"] = _repeatability(result, case.target, max(case.fixed.shape[:2]) / FRAME_PX)
+        if result.ok and not math.isnan(result.confidence):  # of those that judge themselves
+            row |= _expected(result, case.target, case.frame_px / max(case.fixed.shape[:2]))
     return row
 
 
@@ -87,6 +90,15 @@ def _errors(transform: Callable[[Floats], Floats] | None, case: Case, ok: bool) 
         clicked = metrics.point_errors(transform, case.target.landmarks_moving, case.target.landmarks_fixed)
         row["landmark_error"] = float(clicked.mean()) * scale
     return row
+
+
+def _expected(result: Registration, goal: Target, scale: float) -> Row:
+    """Expected and actual error at some points of the target; points where nothing is expected are left out."""
+    some = np.linspace(0, len(goal.moving) - 1, min(EXPECTED_POINTS, len(goal.moving))).astype(int)
+    expected = result.expected_error(goal.moving[some]) * scale
+    actual = metrics.point_errors(result.transform, goal.moving[some], goal.fixed[some]) * scale
+    there = np.isfinite(expected)
+    return {"expected_errors": expected[there].tolist(), "actual_errors": actual[there].tolist()}
 
 
 def _repeatability(result: Registration, goal: Target, unit: float) -> float:

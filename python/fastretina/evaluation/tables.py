@@ -39,7 +39,7 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     """By method: one summary a kind of case, one a modality pair where a kind has some, over all kinds, for wrong
-    pairs (``wrong``) and for ``confidence``."""
+    pairs (``wrong``), for ``confidence`` and for ``expected_error``."""
     if not rows:
         raise InvalidInput("evaluate: no pair could be scored")
     return {m: _of_method([r for r in rows if r["method"] == m]) for m in dict.fromkeys(r["method"] for r in rows)}
@@ -71,7 +71,22 @@ def _of_method(rows: Sequence[Row]) -> dict[str, Row]:
             "auroc": metrics.auroc(confidence, good),
             "calibration_error": metrics.calibration_error(confidence, good),
         }
+    if maps := [r for r in right if r.get("expected_errors")]:
+        summary["expected_error"] = _expected_error(maps)
     return summary
+
+
+def _expected_error(rows: Sequence[Row]) -> Row:
+    """How well ``Registration.expected_error`` foretells the error, over all points and within a pair."""
+    pairs = [(r["expected_errors"], r["actual_errors"]) for r in rows]
+    expected, actual = (np.concatenate([np.asarray(p[i]) for p in pairs]) for i in (0, 1))
+    return {
+        "pairs": len(pairs),
+        "points": len(expected),
+        "rank_correlation": metrics.rank_correlation(expected, actual),
+        "rank_correlation_within": _mean(measured(metrics.rank_correlation(*p) for p in pairs)),
+        "bins": metrics.calibration_bins(expected, actual),
+    }
 
 
 def _numbers(rows: Sequence[Row]) -> Row:
@@ -153,4 +168,9 @@ def _findings(method: str, summary: dict[str, Row]) -> list[str]:
     if c := summary.get("confidence"):
         lines += ["", f"Confidence ({method}): AUROC {c['auroc']:.4f}, calibration error {c['calibration_error']:.4f}"
                       f" ({c['n']} pairs, {c['failures']} failures)."]  # fmt: skip
+    if e := summary.get("expected_error"):
+        tenths = ", ".join(f"{expected:.2f}/{actual:.2f}" for expected, actual in e["bins"])
+        lines += ["", f"Expected error ({method}): rank correlation {e['rank_correlation']:.3f} with the actual one"
+                      f" over {e['points']} points of {e['pairs']} accepted pairs, {e['rank_correlation_within']:.3f}"
+                      f" within a pair. Means of tenths, expected/actual px: {tenths}."]  # fmt: skip
     return lines

@@ -70,7 +70,7 @@ def html_report(scene: Scene, fixed_name: str, moving_name: str, panels: Picture
 <h2>Numbers</h2>
 <div class="tables">{_tables(scene)}</div>
 <h2>Panels</h2>
-<img class="panels" alt="checkerboard, overlay, matches and detector maps" src="{_inline(panels)}">
+<img class="panels" alt="checkerboard, overlay, matches, detector maps and expected error" src="{_inline(panels)}">
 <footer>fastretina {escape(_version())}. Not a medical device: look before you rely on it.</footer>
 </body></html>
 """

@@ -1,4 +1,4 @@
-"""The panels: checkerboard, colour overlay, matches, and where the detector looked in both images."""
+"""The panels: checkerboard, overlay, matches, where the detector looked in both images, and the expected error."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.report.scene import Picture, Scene, luminance
+from fastretina.uncertainty import error_map
 
 _BAR = 34  # px, height of a panel's label
 _GAP = 6
@@ -32,6 +33,8 @@ def overlay_panels(scene: Scene) -> Picture:
         _labelled(heatmap(scene, "fixed"), f"fixed: detector, {len(scene.result.keypoints_fixed)} keypoints"),
         _labelled(heatmap(scene, "moving"), f"moving: detector, {len(scene.result.keypoints_moving)} keypoints"),
     ])  # fmt: skip
+    if scene.warped is not None:
+        rows.append(expected_error(scene))
     return _stack(rows)
 
 
@@ -97,6 +100,37 @@ def heatmap(scene: Scene, which: str) -> Picture:
     for point in scene.fixed_points(keypoints) if fixed else scene.moving_points(keypoints):
         cv2.circle(drawn, _pixel(point), 2, _KEYPOINT, 1, cv2.LINE_AA)
     return drawn
+
+
+def expected_error(scene: Scene) -> list[Picture]:
+    """FIXED, darkened, with the expected error in colour where MOVING shows something, and the inliers; its scale."""
+    import cv2
+
+    map_ = error_map(scene.result, (scene.fixed.shape[1], scene.fixed.shape[0]))
+    seen = np.isfinite(map_)
+    low, high = (float(v) for v in np.percentile(map_[seen], (0, 98))) if seen.any() else (0.0, 1.0)
+    high = max(high, low + 1e-6)
+    level = (255 * np.clip((np.nan_to_num(map_) - low) / (high - low), 0, 1)).astype(np.uint8)
+    colours = cv2.applyColorMap(level, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    gray = np.repeat(luminance(scene.fixed)[..., None], 3, axis=2) * 0.6
+    canvas = np.where(seen[..., None], 0.5 * gray + 0.5 * colours, gray).astype(np.uint8)
+    for point in scene.fixed_points(scene.result.matches[scene.result.inliers, :2]):
+        cv2.circle(canvas, _pixel(point), 2, _INLIER, 1, cv2.LINE_AA)
+    middle = float(np.median(map_[seen])) if seen.any() else 0.0
+    panel = _labelled(canvas, f"expected error: median {middle:.2f} px of the fixed image; inliers")
+    return [panel, _scale(low, high, canvas.shape[0])]
+
+
+def _scale(low: float, high: float, height: int) -> Picture:
+    """A colour bar: ``high`` px on top, ``low`` px at the bottom."""
+    import cv2
+
+    bar = np.full((height + _BAR, 110, 3), _PAPER, np.uint8)
+    ramp = np.repeat(np.linspace(255, 0, height).astype(np.uint8)[:, None], 24, axis=1)
+    bar[_BAR:, 6:30] = cv2.applyColorMap(ramp, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+    for value, y in ((high, _BAR + 14), ((low + high) / 2, _BAR + height // 2), (low, _BAR + height - 4)):
+        cv2.putText(bar, f"{value:.2f} px", (36, y), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _INK, 1, cv2.LINE_AA)
+    return bar
 
 
 def _unit(map_: NDArray[Any]) -> NDArray[np.float32]:

@@ -85,8 +85,8 @@ def green(layers: Layers, pigment: float, rng: Rng) -> Floats:
 
 
 def _reflect(layers: Layers, pigment: float, rng: Rng, primaries: tuple[tuple[float, ...], ...]) -> list[Floats]:
-    melanin = 0.05 * layers["drift"] + 0.030 * layers["mottle"] + 0.015 * layers["grain"]
-    melanin += (0.09 - 0.08 * pigment) * layers["choroid"]
+    melanin = 0.05 * layers["drift"] + 0.014 * layers["mottle"] + 0.026 * layers["grain"]
+    melanin += 0.055 * (1 - pigment) ** 1.5 * layers["choroid"]
     depth = rng.uniform(0.8, 1.15)
     planes: list[Floats] = []
     for base, blood, pale, dark, texture, sheen in primaries:
@@ -123,15 +123,15 @@ def fluorescein(layers: Layers, pigment: float, rng: Rng) -> Floats:
     leak = (0.0, rng.uniform(0.1, 0.4), rng.uniform(0.5, 1.0))[phase]
     flush = (0.4, 0.16, 0.08)[phase]
     glow = rng.uniform(0.10, 0.26) * (1.15 - 0.4 * pigment)
-    glow = glow * (1 + flush * layers["drift"] + 0.10 * layers["mottle"] + 0.06 * layers["grain"])
+    glow = glow * (1 + flush * layers["drift"] + 0.06 * layers["mottle"] + 0.10 * layers["grain"])
     glow = glow * (1 + (0.12 - 0.10 * pigment) * layers["choroid"] + 1.2 * layers["atrophy"] + 0.3 * layers["drusen"])
     plane = glow * (1 - 0.55 * layers["macula"]) * (1 - 0.35 * layers["fovea"]) * (1 - 0.5 * layers["exudate"])
     fine = layers["mesh"] * (1 - layers["avascular"]) * np.exp(-(layers["drift"] ** 2) / 8)
-    plane = plane + rng.uniform(0.0, 0.07) * fine * (0.3 + 0.7 * layers["macula"])
+    plane = plane + rng.uniform(0.0, 0.04) * fine * (0.3 + 0.7 * layers["macula"])
     plane = plane * (1 - 0.6 * layers["scar"]) + (0.06, 0.10, 0.28)[phase] * layers["disc"]
     core = (0.5 if phase == 0 else 0.1) * layers["vein_core"]  # laminar flow
     blood = np.maximum(artery * layers["artery"], vein * (layers["vein"] - core))
-    blood = np.maximum(blood, rng.uniform(0.35, 0.8) * max(artery, vein) * layers["capillary"])
+    blood = np.maximum(blood, rng.uniform(0.2, 0.55) * max(artery, vein) * layers["capillary"])
     plane = plane + (rng.uniform(0.72, 0.95) - plane) * 0.92 * blood
     plane = plane * (1 - 0.7 * layers["blood"])
     plane = plane + 0.45 * layers["aneurysm"] * (phase > 0)
@@ -153,8 +153,8 @@ def indocyanine(layers: Layers, pigment: float, rng: Rng) -> Floats:
 def infrared(layers: Layers, pigment: float, rng: Rng) -> Floats:
     """A scanning laser at 820 nm: little absorption by blood, bright walls and reflexes, the choroid shows through."""
     base = rng.uniform(0.36, 0.52)
-    plane = base * (1 + 0.10 * layers["drift"] + (0.16 - 0.12 * pigment) * layers["choroid"])
-    plane = plane + base * (0.07 * layers["mottle"] + 0.06 * layers["grain"]) + 0.10 * layers["sheen"]
+    plane = base * (1 + 0.10 * layers["drift"] + (0.11 - 0.09 * pigment) * layers["choroid"])
+    plane = plane + base * (0.04 * layers["mottle"] + 0.07 * layers["grain"]) + 0.10 * layers["sheen"]
     rim = layers["disc"] * (1 - layers["cup"])
     plane = plane * (1 - 0.10 * layers["macula"]) * (1 - rng.uniform(0.1, 0.6) * rim)
     plane = plane + rng.uniform(0.1, 0.4) * layers["cup"] * layers["disc"]
@@ -195,11 +195,11 @@ def oct_en_face(layers: Layers, pigment: float, rng: Rng) -> Floats:
 def oct_angiography(layers: Layers, pigment: float, rng: Rng) -> Floats:
     """Moving blood, to the capillaries: a bright mesh around a zone without any."""
     mesh = layers["mesh"] * (1 + 0.25 * layers["drift"] + 0.2 * layers["mottle"])
-    around = rng.uniform(0.10, 0.45)
+    around = rng.uniform(0.22, 0.55)
     plane = around * np.clip(mesh, 0, 1.6) + 0.05
     wide = np.maximum(layers["artery"], layers["vein"])
     level = rng.uniform(0.65, 0.95)
-    plane = plane + (level - plane) * np.clip(wide + rng.uniform(0.6, 0.9) * layers["capillary"], 0, 1)
+    plane = plane + (level - plane) * np.clip(wide + rng.uniform(0.6, 0.95) * layers["capillary"], 0, 1)
     plane = plane * (1 - 0.93 * layers["avascular"]) * (1 - 0.8 * layers["blood"])
     plane = plane * (1 - 0.5 * layers["atrophy"]) + 0.3 * layers["aneurysm"]
     return plane + 0.25 * layers["disc"] * layers["mesh"]
@@ -208,9 +208,9 @@ def oct_angiography(layers: Layers, pigment: float, rng: Rng) -> Floats:
 CAMERAS: dict[str, Camera] = {
     c.name: c
     for c in (
-        Camera("CF", colour, (45, 50, 55), 1.0, (0.08, 0.30), (0.014, 0.034), (0.006, 0.018)),
-        Camera("RF", red_free, (30, 45, 50), 0.9, (0.08, 0.30), (0.014, 0.034), (0.008, 0.022)),
-        Camera("FA", fluorescein, (30, 50, 55), 0.6, (0.05, 0.30), (0.014, 0.036), (0.012, 0.035)),
+        Camera("CF", colour, (45, 50, 55), 1.0, (0.08, 0.30), (0.014, 0.030), (0.008, 0.026)),
+        Camera("RF", red_free, (30, 45, 50), 0.9, (0.08, 0.30), (0.014, 0.030), (0.010, 0.028)),
+        Camera("FA", fluorescein, (30, 50, 55), 0.6, (0.05, 0.30), (0.014, 0.032), (0.014, 0.045)),
         Camera("ICGA", indocyanine, (30, 45, 55), 0.6, (0.05, 0.30), (0.018, 0.040), (0.014, 0.035)),
         Camera("IR", infrared, (30, 30, 55), 0.1, (0.02, 0.20), (0.012, 0.028), (0.010, 0.035), 0.04),
         Camera("FAF", autofluorescence, (30, 50, 55), 0.4, (0.02, 0.25), (0.016, 0.034), (0.02, 0.06), 0.05),

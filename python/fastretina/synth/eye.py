@@ -18,7 +18,8 @@ from fastretina.synth.tree import EXTENT, Branch, vessel_tree
 Plane = NDArray[np.float32]
 Layers = dict[str, Plane]
 
-CAPILLARY_WIDTH = 0.0030  # thinner vessels are seen by angiography and OCT only
+CAPILLARY_WIDTH = 0.0024  # thinner vessels are seen by angiography and OCT only
+_MESH_EXTENT = 0.95
 _SUBPIXEL = 4  # bits, of the line drawing
 _DENSITY = 1.5  # drawing pixels a camera pixel
 _MAX_SIDE = 6000
@@ -36,10 +37,10 @@ class Eye:
             "drift": _noise(rng, 0.12, (0.35, 0.8)),
             "mottle": _noise(rng, 0.012, (0.012, 0.03, 0.08)),
             "grain": _noise(rng, 0.004, (0.004, 0.008)),
-            "mesh": _mesh(rng),
             "choroid": _choroid(rng),
-            "fibres": _noise(rng, 0.012, (0.024,)),
         }
+        self.mesh = _mesh(rng)
+        self.fibres = _noise(rng, 0.012, (0.012, 0.04))
         self.cup = float(rng.uniform(0.25, 0.6))
         self.zone = rng.normal(0, 0.09, (2, 4))  # harmonics of the avascular zone's outline
 
@@ -47,6 +48,7 @@ class Eye:
         """The layers, each (H, W) float32, at positions (H, W, 2) in eye units."""
         x, y = (np.ascontiguousarray(eye_xy[..., i], dtype=np.float32) for i in (0, 1))
         layers = {name: _sample(grid, x, y) for name, grid in self.textures.items()}
+        layers["mesh"] = _sample(self.mesh, x, y, _MESH_EXTENT)
         tree = self.tree
         to_disc = np.hypot((x - tree.disc[0]) / 0.92, y - tree.disc[1]) / tree.disc_radius
         to_disc *= 1 + 0.04 * layers["drift"]
@@ -59,7 +61,7 @@ class Eye:
             "fovea": np.exp(-((to_fovea / (1.3 * tree.fovea_radius)) ** 2)),
             "avascular": self._avascular(x, y, to_fovea),
         }
-        layers["sheen"] = self._sheen(x, y, to_disc, to_fovea, layers.pop("fibres"))
+        layers["sheen"] = self._sheen(x, y, to_disc, to_fovea)
         window = _Window(x, y)
         for artery, name in ((True, "artery"), (False, "vein")):
             wide = [b for b in tree.branches if b.artery is artery and b.widths[0] >= CAPILLARY_WIDTH]
@@ -79,8 +81,11 @@ class Eye:
             outline += (a * np.cos((k + 2) * angle) + b * np.sin((k + 2) * angle)).astype(np.float32)
         return _soft_step(1 - to_fovea / (self.tree.fovea_radius * outline), 0.25)
 
-    def _sheen(self, x: Plane, y: Plane, to_disc: Plane, to_fovea: Plane, noise: Plane) -> Plane:
+    def _sheen(self, x: Plane, y: Plane, to_disc: Plane, to_fovea: Plane) -> Plane:
         """Reflex of the nerve fibres: streaks that leave the disc, brightest along the arcades."""
+        side = 1.0 if self.tree.right_eye else -1.0  # the seam of the angle is nasal, where there is little to see
+        angle = np.arctan2(y - self.tree.disc[1], side * (self.tree.disc[0] - x))
+        noise = _sample(self.fibres, 0.5 * angle, 0.02 * to_disc)
         away = np.exp(-(((to_disc - 2.6) / 2.4) ** 2)) * (1 - np.exp(-((to_fovea / 0.45) ** 2)))
         return away * (0.6 + 0.4 * noise)
 
@@ -188,13 +193,13 @@ def _noise(rng: np.random.Generator, cell: float, scales: tuple[float, ...]) -> 
 
 
 def _mesh(rng: np.random.Generator) -> Plane:
-    """The capillary network, 0 ... 1: lines where smooth noise is zero, loops of about 70 micrometres."""
+    """The capillary network, 0 ... 1: lines where smooth noise is zero, loops of some 80 micrometres."""
     import cv2
 
-    side = math.ceil(2 * EXTENT / 0.003)
-    grain = cv2.GaussianBlur(rng.standard_normal((side, side), dtype=np.float32), (0, 0), 1.5)
+    side = math.ceil(2 * _MESH_EXTENT / 0.002)
+    grain = cv2.GaussianBlur(rng.standard_normal((side, side), dtype=np.float32), (0, 0), 1.4)
     grain /= grain.std()
-    return np.exp(-((grain / 0.35) ** 2)).astype(np.float32)
+    return np.exp(-((grain / 0.42) ** 2)).astype(np.float32)
 
 
 def _choroid(rng: np.random.Generator) -> Plane:
@@ -204,10 +209,10 @@ def _choroid(rng: np.random.Generator) -> Plane:
     return np.asarray((ridges - np.mean(ridges)) / np.std(ridges), dtype=np.float32)
 
 
-def _sample(grid: Plane, x: Plane, y: Plane) -> Plane:
-    """A grid over the eye at positions in eye units."""
+def _sample(grid: Plane, x: Plane, y: Plane, extent: float = EXTENT) -> Plane:
+    """A grid from ``-extent`` to ``extent``, mirrored beyond, at positions in eye units."""
     import cv2
 
-    per_unit = np.float32(grid.shape[0] / (2 * EXTENT))
-    at = [(v + np.float32(EXTENT)) * per_unit - np.float32(0.5) for v in (x, y)]
+    per_unit = np.float32(grid.shape[0] / (2 * extent))
+    at = [(v + np.float32(extent)) * per_unit - np.float32(0.5) for v in (x, y)]
     return np.asarray(cv2.remap(grid, at[0], at[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT), np.float32)

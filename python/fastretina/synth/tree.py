@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 EXTENT = 1.9  # how far from the fovea vessels are grown: two cameras do not look at the same place
 DEG_PER_UNIT = 22.5
 _STEP = 0.005
+_MIN_WIDTH = 0.0014
 _CELL = 0.008  # of the grid in which gaps are measured
 _GAPS = (0.36, 0.28, 0.22, 0.17, 0.135, 0.105, 0.085, 0.068)  # half the width of gaps that are still filled, in turn
 _FINE_GAPS = (0.055, 0.045, 0.037, 0.030, 0.024)  # in the macula only
@@ -73,11 +74,12 @@ class _Gardener:
         self.disc_radius = rng.uniform(0.11, 0.15)
         self.fovea_radius = rng.uniform(0.032, 0.055)
         self.habit = Habit(
-            calibre=rng.uniform(0.8, 1.15),
+            calibre=rng.uniform(0.72, 1.1),
             artery=rng.uniform(0.65, 0.85),
             tortuosity=float(np.exp(rng.normal(0, 0.4))),
             gaps=rng.uniform(0.85, 1.3),
         )
+        self.apart = rng.uniform(0.02, 0.09, 2) * rng.choice([-1, 1], 2)  # arcades: artery outside or inside the vein
         self.branches: list[Branch] = []
         self.bifurcations: list[tuple[float, float, float]] = []
         side = round(2 * EXTENT / _CELL)
@@ -88,7 +90,7 @@ class _Gardener:
         to_fovea = np.hypot(x, y)
         # Gaps are narrower towards the fovea and wider in the periphery.
         self.scale = np.clip(0.62 + 0.5 * to_fovea, 0.55, 1.25) * self.habit.gaps
-        self.macula = to_fovea < _MACULA
+        self.to_fovea = to_fovea
         self.barred = (to_fovea < 1.25 * self.fovea_radius) | (
             np.hypot(x - self.disc[0], y - self.disc[1]) < 1.1 * self.disc_radius
         )
@@ -101,11 +103,11 @@ class _Gardener:
             for vertical in (-1.0, 1.0):
                 for temporal in (True, False):
                     self._arcade(artery, vertical, temporal)
-            for _ in range(int(self.rng.integers(2, 5))):
+            for _ in range(int(self.rng.integers(1, 4))):
                 self._from_disc(artery)
         for gap in (*_GAPS, *_FINE_GAPS):
             for artery in (False, True):
-                self._fill(artery, gap, self.macula if gap in _FINE_GAPS else None)
+                self._fill(artery, gap, _MACULA if gap in _FINE_GAPS else 2 * EXTENT)
         at = np.array(self.bifurcations).reshape(-1, 3)
         return VesselTree(
             branches=tuple(self.branches),
@@ -122,11 +124,11 @@ class _Gardener:
     def _arcade(self, artery: bool, vertical: float, temporal: bool) -> None:
         u = self.rng.uniform
         s, (dx, dy) = self.side, self.disc
-        shift = u(-0.10, 0.10)
+        shift = (1 if artery else -1) * float(self.apart[int(vertical > 0)]) * u(0.5, 1.3)
         if temporal:
             control = [
                 (dx + s * u(0.0, 0.03), dy + vertical * 0.01),
-                (dx + s * u(-0.08, 0.08), dy + vertical * u(0.34, 0.50)),
+                (dx + s * (u(-0.05, 0.05) + 0.6 * shift), dy + vertical * u(0.34, 0.50)),
                 (s * u(0.05, 0.28), vertical * (u(0.58, 0.78) + shift)),
                 (-s * u(0.70, 0.95), vertical * (u(0.40, 0.66) + shift)),
                 (-s * 1.75, vertical * (u(0.35, 1.1) + shift)),
@@ -152,30 +154,30 @@ class _Gardener:
             length *= 1.8
         end = np.array(self.disc) + length * np.array([math.cos(heading), math.sin(heading)])
         path = self._wobble(_hermite(np.array(self.disc), end, heading, heading + self.rng.normal(0, 0.4)), 0.8)
-        self._add(path, self.rng.uniform(0.006, 0.011) * self.habit.calibre, 0.5, artery)
+        self._add(path, self.rng.uniform(0.004, 0.009) * self.habit.calibre, 0.4, artery)
 
     # -- the rest -----------------------------------------------------------------------------------------------
 
-    def _fill(self, artery: bool, gap: float, where: NDArray[np.bool_] | None) -> None:
-        """One branch into the middle of each gap of this half width or wider."""
+    def _fill(self, artery: bool, gap: float, extent: float) -> None:
+        """One branch into the middle of each gap of this half width or wider, no farther from the fovea."""
         import cv2
 
-        own = self.owner[int(artery)]
+        first = max(0, int((EXTENT - extent - 0.1) / _CELL))  # vessels a little beyond count
+        part = (slice(first, len(self.scale) - first),) * 2
+        own = self.owner[int(artery)][part]
         distance, label = cv2.distanceTransformWithLabels(
             (own < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
         )
-        other = cv2.distanceTransform((self.owner[int(not artery)] < 0).astype(np.uint8), cv2.DIST_L2, 5)
-        free = np.minimum(distance, 1.7 * other) * _CELL / self.scale
-        free[self.barred] = 0
-        if where is not None:
-            free[~where] = 0
+        other = cv2.distanceTransform((self.owner[int(not artery)][part] < 0).astype(np.uint8), cv2.DIST_L2, 5)
+        free = np.minimum(distance, 1.7 * other) * _CELL / self.scale[part]
+        free[self.barred[part] | (self.to_fovea[part] > extent)] = 0
         jittered = free * self.rng.uniform(0.9, 1.0, free.shape).astype(np.float32)
         reach = 2 * max(2, int(0.9 * gap / _CELL)) + 1
         peak = (jittered >= cv2.dilate(jittered, np.ones((reach, reach), np.uint8))) & (free > gap)
         node_of_label = np.zeros(int(label.max()) + 1, np.int32)
         node_of_label[label[own >= 0]] = own[own >= 0]
         for row, column in np.argwhere(peak):
-            target = (np.array([column, row]) + self.rng.uniform(0, 1, 2)) * _CELL - EXTENT
+            target = (np.array([column, row]) + first + self.rng.uniform(0, 1, 2)) * _CELL - EXTENT
             self._branch_to(target, int(node_of_label[label[row, column]]), artery)
 
     def _branch_to(self, target: Floats, node: int, artery: bool) -> None:
@@ -183,7 +185,8 @@ class _Gardener:
         stem = self.branches[number]
         away = float(np.hypot(*(target - stem.points[index])))
         # The nearest point is across from the target: leaving upstream of it makes the angle acute.
-        index = max(2, index - round(self.rng.uniform(0.4, 1.1) * away / _STEP))
+        back = self.rng.uniform(0.7, 2.0) * away / _STEP
+        index = max(2, round(index - min(back, self.rng.uniform(0.2, 0.7) * index)))
         if index >= len(stem.points) - 1:
             return
         start = stem.points[index]
@@ -193,16 +196,28 @@ class _Gardener:
         along = math.atan2(tangent[1], tangent[0])
         straight = math.atan2(target[1] - start[1], target[0] - start[0])
         turn = (straight - along + math.pi) % (2 * math.pi) - math.pi
-        heading = along + float(np.clip(turn, -1.3, 1.3)) * self.rng.uniform(0.75, 1.1)
-        path = _hermite(start, target, heading, straight + self.rng.normal(0, 0.35))
-        path = self._shun_fovea(self._wobble(path, 1.0))
+        heading = along + float(np.clip(1.5 * turn, -1.2, 1.2)) * self.rng.uniform(0.8, 1.1)
+        path = _hermite(start, target, heading, self._arrival(target, straight))
+        path = self._shun_fovea(self._wobble(path, 1.3))
         if len(path) < 5:
             return
         length = len(path) * _STEP
-        wanted = (0.0018 + 0.021 * length) * self.rng.uniform(0.8, 1.2) * self.habit.calibre
-        width = max(0.0016, min(wanted, 0.8 * float(stem.widths[index])))
+        # The macula is fed by small vessels of a long course.
+        central = 1 + 0.65 * math.exp(-((target[0] ** 2 + target[1] ** 2) / 0.16))
+        wanted = (0.0012 + 0.0125 * length) * central * self.rng.uniform(0.75, 1.25) * self.habit.calibre
+        width = max(_MIN_WIDTH, min(wanted, 0.8 * float(stem.widths[index])))
         self.bifurcations.append((float(start[0]), float(start[1]), width))
-        self._add(path, width, 0.45, artery)
+        self._add(path, width, 0.3, artery)
+
+    def _arrival(self, target: Floats, straight: float) -> float:
+        """The direction of a branch at its end: in the macula it turns to the fovea."""
+        arrival = straight + self.rng.normal(0, 0.35)
+        radius = float(np.hypot(*target))
+        if radius < 0.6:
+            inwards = math.atan2(-target[1], -target[0])
+            turn = (inwards - arrival + math.pi) % (2 * math.pi) - math.pi
+            arrival += (1 - radius / 0.6) * float(np.clip(turn, -1.5, 1.5))
+        return arrival
 
     def _shun_fovea(self, path: Floats) -> Floats:
         radius = np.hypot(path[:, 0], path[:, 1])

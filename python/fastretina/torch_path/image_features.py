@@ -18,6 +18,7 @@ from fastretina.engines import Engine
 from fastretina.errors import InvalidInput
 from fastretina.torch_path.describe import describe
 from fastretina.torch_path.detect import detect
+from fastretina.torch_path.image import NetworkImage
 from fastretina.torch_path.image import image as image_room
 from fastretina.torch_path.options import FeatureOptions
 from fastretina.torch_path.refine import Ridges, ridges
@@ -25,7 +26,7 @@ from fastretina.torch_path.warp import warp
 from fastretina.transform import Transform
 
 STRIDE = 4
-SOURCE_PER_WORKING_SIZE = 2  # no rung of the ladder shows an image any finer
+SOURCE_PER_WORKING_SIZE = 2.0  # nothing shows an image any finer
 LONGEST_SIDE = 1 << 28
 TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
 ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")
@@ -66,10 +67,11 @@ class Features(NamedTuple):
     network_of_input: Transform  # the caller's px -> network px
     contrast: float
     field: float  # share of the content that is inside the field of view
+    ridges: Ridges
+    described: bool  # False: the network has not seen it, and the rest is empty
     difference: Tensor
     xy: Tensor  # (K, 2) key points, network px
     rows: Tensor  # (K, D)
-    ridges: Ridges
 
 
 def checked_image(image: object) -> Tensor:
@@ -117,15 +119,15 @@ def source_of(image: Tensor, options: FeatureOptions, timings: Timings) -> Sourc
     """Of the caller's image."""
     height, width = image.shape[:2]
     longer, shorter = max(height, width), min(height, width)
-    wanted = max(SOURCE_PER_WORKING_SIZE * options.image.working_size, math.ceil(MIN_SIDE_PX * longer / shorter))
+    wanted = max(int(SOURCE_PER_WORKING_SIZE * options.image.working_size), math.ceil(MIN_SIDE_PX * longer / shorter))
     shrunk = vars(options.image) | {"working_size": max(min(longer, wanted), MIN_SIDE_PX)}
     with stopwatch(timings, "image"):
         seen = image_room(image, **shrunk)
     return Source((width, height), _resized_by(seen.scale), seen.gray)
 
 
-def in_pose(source: Source, pose: Pose, engine: Engine, options: FeatureOptions, timings: Timings) -> Features:
-    """The image as ``pose`` shows it."""
+def in_pose(source: Source, pose: Pose, engine: Engine | None, options: FeatureOptions, timings: Timings) -> Features:
+    """The image as ``pose`` shows it; without an engine its ridges alone."""
     whole = (source.gray.shape[1], source.gray.shape[0])
     turned = _turned_by(pose, whole)
     with stopwatch(timings, "image"):
@@ -135,18 +137,27 @@ def in_pose(source: Source, pose: Pose, engine: Engine, options: FeatureOptions,
             shown = torch.rot90(source.gray.flip(1) if pose.mirrored else source.gray, pose.eighth_turns // 2)
         image_options = vars(options.image) | {"working_size": posed_working_size(pose, options)}
         seen = image_room(shown.contiguous(), **image_options)
+    with stopwatch(timings, "refine"):
+        lines = ridges(seen.plane, seen.mask, **vars(options.ridges))
+    content = (seen.gray.shape[1], seen.gray.shape[0])
+    network_of_input = _resized_by(seen.scale) @ turned @ source.source_of_input
+    field = float(seen.mask[: content[1], : content[0]].double().mean())
+    nothing = torch.zeros(0)
+    features = Features(pose, source.input, content, network_of_input, seen.contrast, field, lines, False, nothing,
+                        torch.zeros(0, 2), nothing)  # fmt: skip
+    return features if engine is None else _described(features, seen, engine, options, timings)
+
+
+def _described(
+    features: Features, seen: NetworkImage, engine: Engine, options: FeatureOptions, timings: Timings
+) -> Features:
     with stopwatch(timings, "network"):
         difference, descriptors = _network(engine, seen.plane)
     with stopwatch(timings, "detect"):
         xy, _ = detect(difference, seen.mask, **vars(options.detect))
     with stopwatch(timings, "describe"):
         rows = describe(descriptors, xy)
-    with stopwatch(timings, "refine"):
-        lines = ridges(seen.plane, seen.mask, **vars(options.ridges))
-    content = (seen.gray.shape[1], seen.gray.shape[0])
-    network_of_input = _resized_by(seen.scale) @ turned @ source.source_of_input
-    field = float(seen.mask[: content[1], : content[0]].double().mean())
-    return Features(pose, source.input, content, network_of_input, seen.contrast, field, difference, xy, rows, lines)
+    return features._replace(described=True, difference=difference, xy=xy, rows=rows)
 
 
 def posed_working_size(pose: Pose, options: FeatureOptions) -> int:

@@ -89,15 +89,15 @@ class RefineOptions:
 
 @dataclass
 class ConfidenceModel:
-    bias: float = -19.9873
-    ridge_correlation: float = 12.6993
-    log_inliers: float = 3.6869
-    inlier_ratio: float = 1.63623
-    overlap: float = 2.42698
-    inlier_rms_px: float = -0.266695
-    coverage: float = 5.1154
-    log_peak_to_sidelobe: float = 0.0
-    inlier_similarity: float = 0.0
+    bias: float = -17.156
+    ridge_correlation: float = 2.88622
+    log_inliers: float = 1.62653
+    inlier_ratio: float = 3.74979
+    overlap: float = 0.0
+    inlier_rms_px: float = 0.0
+    coverage: float = 3.78191
+    log_peak_to_sidelobe: float = 3.0248
+    inlier_similarity: float = 7.06158
 
 
 @dataclass

@@ -20,7 +20,16 @@ from fastretina.config import MIN_SIDE_PX, Config
 from fastretina.engines import Engine, Manifest
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
-from fastretina.torch_path.image_features import ROOMS, STRIDE, Features, Pose, Source, Timings, stopwatch
+from fastretina.torch_path.image_features import (
+    ROOMS,
+    SOURCE_PER_WORKING_SIZE,
+    STRIDE,
+    Features,
+    Pose,
+    Source,
+    Timings,
+    stopwatch,
+)
 from fastretina.torch_path.match import match, match_guided
 from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
@@ -29,11 +38,14 @@ from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
 
-FIELDS = (1.0, 1 / 1.7, 1 / 2.9)  # fields of view differ by up to x3
+HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
+WORTHWHILE = 1.1
+POLISH_KEEPS = 0.95
 MOST_LEVEL = 1.5  # a square turned by 45 degrees needs 1.41
 SIDELOBES = 6  # directions on each of two rings
 SIDELOBE_RINGS_PX = (12.0, 24.0)
+SIDELOBE_ROW_STEP = 8
 LEAST_DEVIATION = 0.01  # of a correlation
 NOTHING: dict[str, Any] = {
     "inliers": 0, "inlier_rms_px": 0.0, "coverage": 0.0, "inlier_similarity": 0.0, "ridge_correlation": 0.0,
@@ -57,10 +69,14 @@ class Rung(NamedTuple):
 def ladder() -> list[Rung]:
     """Attempts, cheap and likely ones first."""
     rungs = []
-    for scale in (1.0, FINER):
-        rungs.append(Rung(Pose(scale), Pose(scale)))
-        for field in FIELDS[1:]:
-            rungs += [Rung(Pose(scale), Pose(scale * field)), Rung(Pose(scale * field), Pose(scale))]
+    for scale, field in (
+        *((1.0, field) for field in (1.0, HALF_FIELD, THIRD_FIELD)),
+        *((FINER, field) for field in (1.0, HALF_FIELD)),
+        (SOURCE_PER_WORKING_SIZE, THIRD_FIELD),
+    ):
+        rungs.append(Rung(Pose(scale), Pose(scale * field)))
+        if field != 1:
+            rungs.append(Rung(Pose(scale * field), Pose(scale)))
     for mirrored in (False, True):
         rungs += [Rung(Pose(), Pose(1.0, eighths, mirrored), True) for eighths in range(0 if mirrored else 1, 8)]
     return rungs
@@ -151,17 +167,64 @@ class Pipeline:
                 best = found
             if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
                 break
-        return best | {"attempts": attempts}
+        return self._polish(fixed, moving, best) | {"attempts": attempts}
 
     def _shows_enough(self, pose: Pose) -> bool:
         """Is enough left of an image at this scale?"""
         return pose == Pose() or image_features.posed_working_size(pose, self.options.features) >= MIN_SIDE_PX
 
-    def _in_pose(self, image: Payload, pose: Pose) -> Features:
-        if pose not in image.poses:
-            features = image_features.in_pose(image.source, pose, self.engine, self.options.features, self._timings)
-            image.poses[pose] = features
-        return image.poses[pose]
+    def _in_pose(self, image: Payload, pose: Pose, described: bool = True) -> Features:
+        found = image.poses.get(pose)
+        if found is None or (described and not found.described):
+            engine = self.engine if described else None
+            found = image_features.in_pose(image.source, pose, engine, self.options.features, self._timings)
+            image.poses[pose] = found
+        return found
+
+    def _polish(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> dict[str, Any]:
+        """On the vessels once more, at the finest scale that both images have."""
+        if best["status"] != "ok":
+            return best
+        poses = best["poses"]
+        as_they_are = poses == (Pose(), Pose())
+        limit = (FINER if as_they_are else SOURCE_PER_WORKING_SIZE) / max(pose.scale for pose in poses)
+        rooms = [self._headroom(image, pose) for image, pose in zip((fixed, moving), poses, strict=True)]
+        finer = min(*rooms, limit)
+        if as_they_are and finer < WORTHWHILE:
+            return best
+        shown = [Pose(pose.scale * max(finer, 1.0)) for pose in poses]
+        fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
+        seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
+        with stopwatch(self._timings, "refine"):
+            start = _to_network(best["transform"], *fine)
+            found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=self.options.refine)
+            transform = _to_input_transform(found.kind, found.params, *fine)
+            kind, params = _to_network(transform, *seen)
+            correlation, overlap_px = ridge_correlation(seen[0].ridges, seen[1].ridges, kind, params)
+        # At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
+        if correlation < POLISH_KEEPS * best["quality"]["ridge_correlation"]:
+            return best
+        measured = best["measured"] | {"ridge_correlation": correlation, "overlap_px": overlap_px}
+        polished = self._judged((kind, params), *seen, measured)
+        return best | polished | {"transform": transform} if polished["status"] == "ok" else best
+
+    def _headroom(self, image: Payload, pose: Pose) -> float:
+        """How much finer than in ``pose`` an image could be shown before pixels are made up."""
+        return max(image.source.gray.shape) / (pose.scale * self.options.features.image.working_size)
+
+    def _judged(
+        self, aligned: tuple[str, Tensor] | None, fixed: Features, moving: Features, measured: dict[str, Any]
+    ) -> dict[str, Any]:
+        with stopwatch(self._timings, "quality"):
+            raw = None if aligned is None else (aligned[0], aligned[1].tolist())
+            verdict = quality(raw, fixed.content, moving.content, **measured, options=self.options.quality)
+        numbers = measured | verdict
+        return {
+            "status": verdict["status"],
+            "confidence": verdict["confidence"],
+            "measured": measured,
+            "quality": {name: numbers[name] for name in REPORTED},
+        }
 
     def _attempt(self, fixed: Features, moving: Features) -> dict[str, Any]:
         """One rung: match -> estimate -> refine -> quality."""
@@ -184,13 +247,7 @@ class Pipeline:
             "contrast_fixed": fixed.contrast, "contrast_moving": moving.contrast, "matches": len(pairs.score),
             "keypoints_fixed": len(fixed.xy), "keypoints_moving": len(moving.xy),
         }  # fmt: skip
-        with stopwatch(self._timings, "quality"):
-            raw = None if aligned is None else (aligned[0], aligned[1].tolist())
-            verdict = quality(raw, fixed.content, moving.content, **measured, options=self.options.quality)
-        numbers = measured | verdict
-        return {
-            "status": verdict["status"],
-            "confidence": verdict["confidence"],
+        return self._judged(aligned, fixed, moving, measured) | {
             "transform": None if aligned is None else _to_input_transform(*aligned, fixed, moving),
             "fixed_pose": _pose_tuple(fixed.pose),
             "moving_pose": _pose_tuple(moving.pose),
@@ -198,7 +255,7 @@ class Pipeline:
             "moving_xy": _to_input(moving, pairs.moving),
             "score": pairs.score.numpy(),
             "inlier": fit.inlier.numpy().astype(np.uint8),
-            "quality": {name: numbers[name] for name in REPORTED},
+            "poses": (fixed.pose, moving.pose),
         }
 
     def _fit(self, fixed: Features, moving: Features, pairs: Pairs) -> tuple[Estimate, Pairs]:
@@ -243,7 +300,7 @@ def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tens
         for i in range(SIDELOBES):
             angle = math.pi / SIDELOBES * (2 * i + ring)
             shifted = _shifted(kind, params, radius * math.cos(angle), radius * math.sin(angle))
-            found.append(ridge_correlation(fixed.ridges, moving.ridges, kind, shifted)[0])
+            found.append(ridge_correlation(fixed.ridges, moving.ridges, kind, shifted, SIDELOBE_ROW_STEP)[0])
     mean = sum(found) / len(found)
     variance = max(sum(r * r for r in found) / len(found) - mean * mean, 0.0)
     return (peak - mean) / (math.sqrt(variance) + LEAST_DEVIATION)
@@ -282,9 +339,19 @@ def _to_input(features: Features, xy: Tensor) -> NDArray[np.float32]:
     return features.network_of_input.inverse(xy.double().numpy()).astype(np.float32)
 
 
+def _to_network(transform: tuple[int, NDArray[np.float64]], fixed: Features, moving: Features) -> tuple[str, Tensor]:
+    """The callers' px on both sides -> network px on both sides."""
+    kind, p = KINDS[transform[0]], transform[1]
+    between = Transform(kind, p.reshape(2, 6) if kind == "quadratic" else p[:9].reshape(3, 3))
+    network = fixed.network_of_input @ between @ moving.network_of_input.inverse
+    out = torch.zeros(12, dtype=torch.float64)
+    out[: network.params.size] = torch.from_numpy(network.params.ravel().copy())
+    return network.kind, out
+
+
 def _to_input_transform(
     kind: str, params: Tensor, fixed: Features, moving: Features
-) -> tuple[int, NDArray[np.float64]] | None:
+) -> tuple[int, NDArray[np.float64]]:
     """Network px on both sides -> the callers' px on both sides, in the layout of csrc/core/types.h."""
     p = params.numpy()
     network = Transform(kind, p.reshape(2, 6) if kind == "quadratic" else p[:9].reshape(3, 3))

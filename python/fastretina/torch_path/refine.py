@@ -147,18 +147,23 @@ def _front(kind: str, params: Tensor, points: Tensor) -> Tensor:
     return points.double() @ params[6:8] + params[8] > 0
 
 
-def ridge_correlation(fixed: Ridges, moving: Ridges, kind: str, params: Tensor) -> tuple[float, int]:
+RIDGE_ROW_STEP = 2
+
+
+def ridge_correlation(
+    fixed: Ridges, moving: Ridges, kind: str, params: Tensor, row_step: int = RIDGE_ROW_STEP
+) -> tuple[float, int]:
     f_level, m_level = fixed.levels[-1], moving.levels[-1]
     if min(f_level.shape[:2]) < 2 or m_level.numel() == 0:
         return 0.0, 0
-    lattice = m_level[::2, ::2]
+    lattice = m_level[::row_step, ::2]
     ys, xs = torch.where(lattice[..., 3] > 0)
-    points = torch.stack([2 * xs, 2 * ys], -1).double()
+    points = torch.stack([2 * xs, row_step * ys], -1).double()
     at = apply(kind, params, points)
     seen = _inside(f_level, at) & _front(kind, params, points)
     n = int(seen.sum())
     if n < 32:
-        return 0.0, 4 * n
+        return 0.0, 2 * row_step * n
     f = _sample(f_level, at[seen])[0]
     m = lattice[ys, xs, :3][seen]
     m = torch.cat([m[:, :1], _turn(kind, params, points[seen].mean(0), m[:, 1:])], 1)
@@ -166,8 +171,8 @@ def ridge_correlation(fixed: Ridges, moving: Ridges, kind: str, params: Tensor) 
     m = torch.cat([m[:, :1] - m[:, 0].mean(), m[:, 1:]], 1)
     ff, mm = float((f * f).sum()), float((m * m).sum())
     if not (ff > 1e-6 * n and mm > 1e-6 * n):
-        return 0.0, 4 * n
-    return max(-1.0, min(1.0, float((f * m).sum()) / math.sqrt(ff * mm))), 4 * n
+        return 0.0, 2 * row_step * n
+    return max(-1.0, min(1.0, float((f * m).sum()) / math.sqrt(ff * mm))), 2 * row_step * n
 
 
 # -- the model around the centre of the MOVING frame ---------------

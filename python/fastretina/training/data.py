@@ -21,7 +21,7 @@ from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
 from fastretina.training.sets import CHOICES, CLEAN, SETS, SYNTHETIC, ImageSet, image_files
 from fastretina.training.synthetic import prepare_all
 
-CACHE_VERSION = 7
+CACHE_VERSION = 9
 HELD_OUT_EVERY = 10
 
 

@@ -31,9 +31,9 @@ WIDE = ("CF", "RF", "FA", "FA", "IR", "FAF", "ICGA", "OCTA")
 SMALL = ("OCTA", "OCTA", "OCT", "CF", "IR", "FA", "FAF", "RF")
 PLANES = 6
 PLANE_CAMERAS = CAMERAS | {"CF": replace(CAMERAS["CF"], paint=green)}
-LABEL_WIDTH_PX, DOUBTFUL_WIDTH_PX = 1.0, 0.6
+LABEL_WIDTH_PX, DOUBTFUL_WIDTH_PX = 0.75, 0.5
 """Widths, at the resolution where labels are made, from which the junctions of a vessel count or are doubtful."""
-SMALL_FIELD_WIDTHS = 1.15  # times those, where capillaries are a mesh that no label can follow
+SMALL_FIELD_WIDTHS = 1.2  # times those, where capillaries are a mesh that no label can follow
 ERODE_PX = 3
 
 
