@@ -241,6 +241,8 @@ typedef struct fastretina_result {
   fastretina_status status; /* anything but OK is a refusal: do not use the transform */
   double confidence; /* calibrated probability that the mean error is below 5 px of a 640-px frame; also when refused */
   double ridge_correlation; /* of the vessels under the transform, -1 ... 1 */
+  double peak_to_sidelobe;  /* how far that stands out among shifted copies */
+  double inlier_similarity; /* mean cosine of the inliers' descriptors */
   double overlap;           /* of the smaller frame, 0 ... 1 */
   double coverage;          /* share of the frame that inliers are spread over, 0 ... 1 */
   double inlier_rms_px;

@@ -60,6 +60,8 @@ fastretina_result to_c(const Registration& r) {
   out.status = static_cast<fastretina_status>(c.quality.status);
   out.confidence = c.quality.confidence;
   out.ridge_correlation = c.measured.ridge_correlation;
+  out.peak_to_sidelobe = c.measured.peak_to_sidelobe;
+  out.inlier_similarity = c.measured.inlier_similarity;
   out.overlap = c.quality.overlap;
   out.coverage = c.measured.coverage;
   out.inlier_rms_px = c.measured.inlier_rms_px;
