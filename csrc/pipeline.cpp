@@ -205,8 +205,7 @@ Transform Session::align(const Features& fixed, const Features& moving, const Tr
   const Refinement first = refine(start, automatic ? TransformKind::homography : asked);
   if (!automatic) return first.T_fixed_moving;
   const Refinement bent = refine(first.T_fixed_moving, TransformKind::quadratic);
-  const bool clearly_more = 1 - bent.score_after < (1 - options_.model.quadratic_gain) * (1 - first.score_after);
-  return clearly_more ? bent.T_fixed_moving : first.T_fixed_moving;
+  return bent.gain_nats >= options_.model.quadratic_gain_nats ? bent.T_fixed_moving : first.T_fixed_moving;
 }
 
 }  // namespace fastretina

@@ -75,8 +75,8 @@ py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& movi
     py::gil_scoped_release release;
     cpu::refine(session.context, session.workspace, f.map, m.map, start, options, &out);
   }
-  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.iterations,
-                        out.refused);
+  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.gain_nats,
+                        out.iterations, out.refused);
 }
 
 py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,

@@ -58,8 +58,8 @@ struct RefineOptions {
       TransformKind::identity;     // of the result; the start's kind where that is higher (identity: keep it)
   int max_iterations = 30;         // a level
   double epsilon_px = 0.02;        // a level ends when no point moves further, in level px
-  double max_shift_px = 30.0;      // a refinement that moves a point of the overlap further is refused
-  double max_frame_shift_px = 60;  // the same for the corners of the MOVING frame: nothing extrapolates wildly
+  double max_shift_px = 60.0;      // a refinement that moves a point of the overlap further is refused
+  double max_frame_shift_px = 120; // the same for the corners of the MOVING frame: nothing extrapolates wildly
   double bend_px = 10.0;           // prior deviation of the bending terms, as displacement half a frame from its centre
   double samples_per_point = 0.1;  // how many independent observations a point counts for against the prior
   int min_points = 64;             // fewer points in the overlap: nothing is refined
@@ -69,6 +69,8 @@ struct Refinement {
   Transform T_fixed_moving;
   double score_before = 0.0;  // ridge_correlation of the start, in [-1, 1]
   double score_after = 0.0;   // >= score_before
+  // Log-likelihood that the result gains over the start, in nats: how clearly the ridges ask for it.
+  double gain_nats = 0.0;
   int iterations = 0;         // over all levels
   bool refused = false;       // a bound was hit: the start is returned
 };

@@ -135,7 +135,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   check(options);
   *out = {};
   out->T_fixed_moving = start;
-  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, nullptr);
+  int overlap_px = 0;
+  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, &overlap_px);
   const TransformKind kind = std::max({start.kind, options.kind, TransformKind::similarity});
   Transform result;
   if (!climb(context, workspace, fixed, moving, start, kind, options, result, out->iterations)) {
@@ -146,6 +147,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   if (!(score > out->score_before)) return;
   out->T_fixed_moving = result;
   out->score_after = score;
+  const double independent = overlap_px * options.samples_per_point / (kPointStepPx * kPointStepPx);
+  out->gain_nats = independent * (misfit(out->score_before) - misfit(score));
 }
 
 }  // namespace fastretina::cpu

@@ -127,8 +127,7 @@ Normal Level::measure(const Model& model) const {
   s += 3 * q;
   out.ff = std::max(0.0, sums[s] - sums[s + 2] * sums[s + 2] / n_), out.fm = sums[s + 1], out.fs = sums[s + 2];
   out.correlation = out.fm / std::sqrt(out.ff * mm_ + 1e-12);
-  const double r = std::min(std::max(out.correlation, 0.0), 0.999999);
-  out.cost = 0.5 * independent_ * std::log(1 - r * r);
+  out.cost = independent_ * misfit(out.correlation);
   for (int j = 0; j < q; ++j) {
     const double d = model.p[j] - prior_.p[j];
     out.cost += 0.5 * precision(j) * d * d;

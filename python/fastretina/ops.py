@@ -479,6 +479,8 @@ class Refinement(NamedTuple):
     """Ridge correlation of the start, in [-1, 1]."""
     score_after: float
     """Ridge correlation of the result, at least score_before."""
+    gain_nats: float
+    """Log-likelihood that the result gains over the start: how clearly the ridges ask for it."""
     iterations: int
     refused: bool
     """A bound was hit, or the overlap was too small: the transform is the start."""

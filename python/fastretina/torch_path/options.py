@@ -79,8 +79,8 @@ class RefineOptions:
     kind: str = "identity"
     max_iterations: int = 30
     epsilon_px: float = 0.02
-    max_shift_px: float = 30.0
-    max_frame_shift_px: float = 60.0
+    max_shift_px: float = 60.0
+    max_frame_shift_px: float = 120.0
     bend_px: float = 10.0
     samples_per_point: float = 0.1
     min_points: int = 64
@@ -107,7 +107,7 @@ class LadderOptions:
 @dataclass
 class ModelOptions:
     choice: str = "auto"
-    quadratic_gain: float = 0.2
+    quadratic_gain_nats: float = 15.0
 
 
 @dataclass

@@ -216,7 +216,7 @@ class Pipeline:
         if choice != "auto":
             return first.kind, first.params
         bent = refined(first.kind, first.params, "quadratic")
-        clearly_more = 1 - bent.score_after < (1 - self.options.model.quadratic_gain) * (1 - first.score_after)
+        clearly_more = bent.gain_nats >= self.options.model.quadratic_gain_nats
         return (bent.kind, bent.params) if clearly_more else (first.kind, first.params)
 
 
