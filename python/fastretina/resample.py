@@ -88,11 +88,12 @@ def _resample_numpy(
 
 def _right_side(transform: Transform, source: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether a MOVING point is on the side of the pole on which the centre of MOVING is."""
-    if transform.kind != "homography":
+    first = transform.parts[-1].transform if transform.parts else transform  # the only step that sees MOVING
+    if first.kind != "homography":
         return np.ones(len(source), dtype=bool)
-    w = transform.params[2, :2]
-    centre = w @ [(shape[1] - 1) / 2, (shape[0] - 1) / 2] + transform.params[2, 2]
-    return np.asarray((source @ w + transform.params[2, 2]) * centre > 0)
+    w = first.params[2, :2]
+    centre = w @ [(shape[1] - 1) / 2, (shape[0] - 1) / 2] + first.params[2, 2]
+    return np.asarray((source @ w + first.params[2, 2]) * centre > 0)
 
 
 def _sample(planes: NDArray[Any], xy: Floats, interpolation: str) -> Floats:
