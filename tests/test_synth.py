@@ -46,7 +46,7 @@ def test_vessels_are_dark_in_colour_and_bright_in_angiography() -> None:
 
 
 def test_the_transform_is_exact() -> None:
-    pair = synthetic_pair(1, size=(384, 384), modalities=("FA", "FA"))
+    pair = synthetic_pair(1, size=(384, 384), modalities=("FAF", "FAF"), difficulty="easy")
     warped, valid = resample(pair.moving, pair.transform, (384, 384), "cubic")
     core = valid & (np.hypot(*(np.mgrid[:384, :384] - 191.5)) < 150)
     a, b = (cv2.GaussianBlur(i.astype(np.float32), (0, 0), 1.5) for i in (pair.fixed, warped))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ cv2 = pytest.importorskip("cv2", reason="training needs OpenCV")
 pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
 
 from fastretina import InvalidInput  # noqa: E402
-from fastretina.training import data, labels, losses, normalise, pairs, simulate, trainer, validate, warp  # noqa: E402
+from fastretina.training import data, labels, losses, normalise, pairs, simulate, synthetic, trainer, validate, warp  # noqa: E402
+from fastretina.training.sample import Sample  # noqa: E402
 
 
 # ---- labels -----------------------------------------------------------------------------------------------------
@@ -81,7 +83,7 @@ def test_an_unturned_view_of_scale_one_is_the_image():
     rng = np.random.default_rng(0)
     plane = rng.integers(0, 256, (120, 120), dtype=np.uint8)
     full = np.full_like(plane, 1)
-    sample = data.Sample("s", 1.0, 14.0, plane, full, plane, np.zeros((0, 2)), np.zeros((0, 2)), False)
+    sample = Sample("s", 1.0, 14.0, plane[None], full, plane, np.zeros((0, 2)), np.zeros((0, 2)), False)
     view = warp.View(np.array([[1.0, 0, 20], [0, 1.0, 30]]), np.zeros((64, 64, 2), np.float32))
     got, mask, vessels = warp.sample_view(sample, view)
     np.testing.assert_allclose(got, plane[30:94, 20:84] / 255, atol=1e-6)
@@ -273,7 +275,7 @@ def test_every_tenth_image_is_held_out_and_the_cache_gives_the_same(eyes, tmp_pa
     for a, b in zip(first, again, strict=True):
         assert a.name == b.name
         np.testing.assert_array_equal(a.points, b.points)
-        np.testing.assert_array_equal(a.plane, b.plane)
+        np.testing.assert_array_equal(a.planes, b.planes)
     assert min(len(s.points) for s in first) >= 5
 
 
@@ -282,6 +284,72 @@ def test_a_folder_without_images_is_refused(tmp_path):
         data.load(tmp_path)
     with pytest.raises(InvalidInput, match="not a folder"):
         data.load(tmp_path / "missing")
+
+
+# ---- synthetic eyes ---------------------------------------------------------------------------------------------
+SMALL_EYE = 0  # its field is that of OCT angiography
+
+
+@pytest.fixture(scope="module")
+def synthetic_eyes():
+    return [synthetic.prepare_synthetic(n) for n in (SMALL_EYE, 1)]
+
+
+def test_a_synthetic_eye_is_the_same_every_time(synthetic_eyes):
+    again = synthetic.prepare_synthetic(SMALL_EYE)
+    for name, value in vars(synthetic_eyes[0]).items():
+        np.testing.assert_array_equal(value, getattr(again, name))
+
+
+def test_synthetic_keypoints_lie_on_vessels_and_apart(synthetic_eyes):
+    for sample in synthetic_eyes:
+        near = cv2.dilate(sample.vessels, np.ones((5, 5), np.uint8))  # thin vessels are drawn to the next pixel
+        x, y = np.round(sample.points).astype(int).T
+        assert len(sample.points) > 30
+        assert (near[y, x] > 100).mean() > 0.98
+        assert sample.mask[y, x].all()
+        distance = np.linalg.norm(sample.points[:, None] - sample.points[None], axis=2)
+        np.fill_diagonal(distance, np.inf)
+        assert distance.min() >= labels.THIN_PX * min(1.0, sample.px_per_deg / 14.0) - 1e-3
+
+
+def test_the_views_of_a_synthetic_eye_mostly_show_two_modalities():
+    rng = np.random.default_rng(0)
+    drawn = np.array([pairs._two_planes(rng, 6) for _ in range(2000)])
+    assert 0.12 < (drawn[:, 0] == drawn[:, 1]).mean() < 0.18  # 0.15, five standard errors about it
+    assert set(drawn.ravel()) == set(range(6))
+    assert pairs._two_planes(rng, 1) == (0, 0)
+
+
+def test_synthetic_eyes_take_their_share_and_come_back_from_the_cache(eyes, tmp_path, monkeypatch):
+    made = []
+
+    def prepare_all(numbers):
+        made.extend(numbers)
+        return [replace(tiny, name=f"synthetic/{n:05d}") for n in numbers]
+
+    plane = np.zeros((1, 64, 64), np.uint8)
+    none = np.zeros((0, 2), np.float32)
+    tiny = Sample("", 1.0, 14.0, plane, plane[0], plane[0], none, none, False)
+    monkeypatch.setattr(data, "prepare_all", prepare_all)
+    for _ in range(2):
+        train, held_out = data.load(eyes, tmp_path / "cache.npz", synthetic=20, synthetic_share=0.7)
+        assert (len(train), len(held_out)) == (10 + 18, 1 + 2)
+        share = sum(s.weight for s in train if s.name.startswith("synthetic/")) / sum(s.weight for s in train)
+        assert share == pytest.approx(0.7)
+    assert made == list(range(20))
+    assert len(data.load(eyes, sets="clean", synthetic=10)[0]) == 9  # plain images are of unknown terms
+
+
+def test_options_of_load_are_checked(eyes):
+    with pytest.raises(InvalidInput, match="did you mean 'clean'"):
+        data.load(eyes, sets="clear")
+    with pytest.raises(InvalidInput, match="synthetic: got -1"):
+        data.load(eyes, synthetic=-1)
+    with pytest.raises(InvalidInput, match=r"synthetic_share: got 1\.0"):
+        data.load(eyes, synthetic=3, synthetic_share=1.0)
+    with pytest.raises(InvalidInput, match=r"no image in .* \(sets='clean'\)"):
+        data.load(eyes, sets="clean")
 
 
 def test_pairs_depend_on_seed_and_step_only_and_points_lie_in_both_views(eyes):
@@ -313,8 +381,9 @@ def test_the_detector_target_peaks_in_the_cell_of_the_point():
 def test_restyling_keeps_range_shape_and_is_repeatable():
     plane = np.random.default_rng(0).random((96, 96), np.float32)
     vessels = cv2.resize(cross(), (96, 96)).astype(np.float32) / 255
+    restyles = (lambda rng: simulate.restyle(rng, plane, vessels), lambda rng: simulate.retouch(rng, plane))
     for seed in range(40):
-        first, second = (simulate.restyle(np.random.default_rng(seed), plane, vessels) for _ in range(2))
+        first, second = (restyles[seed % 2](np.random.default_rng(seed)) for _ in range(2))
         np.testing.assert_array_equal(first, second)
         assert first.shape == plane.shape
         assert first.dtype == np.float32

@@ -27,8 +27,8 @@ _EYE = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from fastretina.synth.cameras import CAMERAS
     from fastretina.synth.pair import DIFFICULTIES
-    from fastretina.synth.render import CAMERAS
 
     parser.add_argument("-o", "--output", metavar="DIR", default="fastretina-demo", help="folder (default %(default)s)")
     parser.add_argument("--eye", type=int, default=_EYE, help="which eye to grow (default %(default)s)")

@@ -44,7 +44,7 @@ def release(
     f32 = export.export_onnx(network, out / f"{name}.onnx")
     tensors = export.export_safetensors(network, out / f"{name}.safetensors")
     pick = np.random.default_rng(0).permutation(len(samples))[:CALIBRATION_IMAGES]
-    planes = export.calibration_planes([samples[i].plane for i in pick], PAD_MULTIPLE)
+    planes = export.calibration_planes([samples[i].planes[0] for i in pick], PAD_MULTIPLE)
     int8 = export.quantise(f32.path, out / f"{name}.int8.onnx", planes)
     config = state["config"]
     facts: dict[str, Any] = {

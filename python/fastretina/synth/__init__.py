@@ -1,4 +1,4 @@
-"""Synthetic eyes: a procedural vessel tree, seen by two cameras of different modality, with the true transform."""
+"""Synthetic eyes: procedural vessels and lesions, seen by cameras of any modality, with exact correspondences."""
 
 from fastretina.synth.pair import SyntheticPair, synthetic_pair
 from fastretina.synth.tree import Branch, VesselTree, vessel_tree

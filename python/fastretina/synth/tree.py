@@ -1,14 +1,17 @@
 """The vessels of one eye, grown from the optic disc.
 
-Eye units: the fovea is (0, 0), y points down, 1 is the radius of a 45-degree field (about 6.5 mm). Four arcades,
-each an artery and a vein, follow fixed curves around the macula; everything else branches off and grows by a biased
-random walk that thins by Murray's law (the cubes of the widths add up), shuns its own kind and stops before the fovea.
+Eye units: the fovea is (0, 0), y points down, 1 is the radius of a 45-degree field (22.5 degrees, about 6.5 mm). The
+arcades, each an artery and a vein, follow curves around the macula. Everything else fills the space that is left, from
+coarse to fine: the middle of the largest gap between vessels of one kind becomes the end of a new branch, which leaves
+the nearest vessel at an acute angle. So trees of one kind hardly touch, arteries and veins cross freely, and the
+mesh grows finer towards the avascular zone, as retinae do it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +19,18 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 EXTENT = 1.9  # how far from the fovea vessels are grown: two cameras do not look at the same place
-_STEP = 0.008
-_MIN_WIDTH = 0.0024
-_CELL = 0.008  # of the grid in which vessels see each other
+DEG_PER_UNIT = 22.5
+_STEP = 0.005
+_CELL = 0.008  # of the grid in which gaps are measured
+_GAPS = (0.36, 0.28, 0.22, 0.17, 0.135, 0.105, 0.085, 0.068)  # half the width of gaps that are still filled, in turn
+_FINE_GAPS = (0.055, 0.045, 0.037, 0.030, 0.024)  # in the macula only
+_MACULA = 0.5
+_WAVES = np.array([(0.075, 0.0009), (0.13, 0.0024), (0.23, 0.0050), (0.40, 0.009)])  # of a vessel: length, height
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A piece of vessel between two branchings (or an end)."""
+    """A vessel from where it leaves another (or the disc) to its end."""
 
     points: Floats  # (N, 2) eye units, from the disc outwards
     widths: Floats  # (N,) diameters
@@ -36,10 +43,20 @@ class VesselTree:
 
     branches: tuple[Branch, ...]
     bifurcations: Floats  # (M, 2) where a branch leaves another
+    bifurcation_widths: Floats  # (M,) of the branch that leaves
     disc: tuple[float, float]
     disc_radius: float
     fovea_radius: float  # of the zone without vessels
     right_eye: bool
+
+
+class Habit(NamedTuple):
+    """How the vessels of one eye differ from those of another: factors about 1."""
+
+    calibre: float
+    artery: float  # its width as a share of the vein's
+    tortuosity: float
+    gaps: float  # the larger, the fewer branches
 
 
 def vessel_tree(seed: int) -> VesselTree:
@@ -52,169 +69,186 @@ class _Gardener:
         self.rng = rng
         self.right_eye = bool(rng.random() < 0.5)
         self.side = 1.0 if self.right_eye else -1.0  # where the disc is
-        self.disc = (self.side * rng.uniform(0.62, 0.70), rng.uniform(-0.10, 0.0))
-        self.fovea_radius = rng.uniform(0.07, 0.10)
-        cells = int(2 * EXTENT / _CELL) + 1
-        self.taken = np.zeros((2, cells, cells), dtype=np.int32)  # which branch passes here, per kind; 0 none
+        self.disc = (self.side * rng.uniform(0.62, 0.72), rng.uniform(-0.11, 0.01))
+        self.disc_radius = rng.uniform(0.11, 0.15)
+        self.fovea_radius = rng.uniform(0.032, 0.055)
+        self.habit = Habit(
+            calibre=rng.uniform(0.8, 1.15),
+            artery=rng.uniform(0.65, 0.85),
+            tortuosity=float(np.exp(rng.normal(0, 0.4))),
+            gaps=rng.uniform(0.85, 1.3),
+        )
         self.branches: list[Branch] = []
-        self.bifurcations: list[tuple[float, float]] = []
+        self.bifurcations: list[tuple[float, float, float]] = []
+        side = round(2 * EXTENT / _CELL)
+        self.owner = np.full((2, side, side), -1, np.int32)  # node that passes here, of each kind
+        self.nodes: list[tuple[int, int]] = []  # (branch, index) of a node
+        centres = (np.arange(side) + 0.5) * _CELL - EXTENT
+        x, y = centres[None, :], centres[:, None]
+        to_fovea = np.hypot(x, y)
+        # Gaps are narrower towards the fovea and wider in the periphery.
+        self.scale = np.clip(0.62 + 0.5 * to_fovea, 0.55, 1.25) * self.habit.gaps
+        self.macula = to_fovea < _MACULA
+        self.barred = (to_fovea < 1.25 * self.fovea_radius) | (
+            np.hypot(x - self.disc[0], y - self.disc[1]) < 1.1 * self.disc_radius
+        )
+        edge = 12
+        self.barred[:edge] = self.barred[-edge:] = True
+        self.barred[:, :edge] = self.barred[:, -edge:] = True
 
     def tree(self) -> VesselTree:
         for artery in (False, True):
             for vertical in (-1.0, 1.0):
                 for temporal in (True, False):
                     self._arcade(artery, vertical, temporal)
-            for angle in self.rng.uniform(-0.5, 0.5, 3):  # small vessels straight from the disc to the macula
-                heading = (math.pi if self.side > 0 else 0.0) + float(angle)
-                self._grow(self.disc, heading, self.rng.uniform(0.004, 0.007), 0.6, artery, 0)
-        radius = self.rng.uniform(0.125, 0.145)
-        bifurcations = np.array(self.bifurcations).reshape(-1, 2)
-        branches = tuple(self.branches)
-        return VesselTree(branches, bifurcations, self.disc, radius, self.fovea_radius, self.right_eye)
+            for _ in range(int(self.rng.integers(2, 5))):
+                self._from_disc(artery)
+        for gap in (*_GAPS, *_FINE_GAPS):
+            for artery in (False, True):
+                self._fill(artery, gap, self.macula if gap in _FINE_GAPS else None)
+        at = np.array(self.bifurcations).reshape(-1, 3)
+        return VesselTree(
+            branches=tuple(self.branches),
+            bifurcations=at[:, :2],
+            bifurcation_widths=at[:, 2],
+            disc=self.disc,
+            disc_radius=self.disc_radius,
+            fovea_radius=self.fovea_radius,
+            right_eye=self.right_eye,
+        )
+
+    # -- vessels from the disc ----------------------------------------------------------------------------------
 
     def _arcade(self, artery: bool, vertical: float, temporal: bool) -> None:
         u = self.rng.uniform
         s, (dx, dy) = self.side, self.disc
-        shift = u(-0.07, 0.07)
+        shift = u(-0.10, 0.10)
         if temporal:
             control = [
-                (dx + s * 0.02, dy),
-                (dx + s * u(-0.06, 0.10), dy + vertical * u(0.38, 0.52)),
-                (s * u(0.05, 0.25), vertical * (u(0.66, 0.80) + shift)),
-                (-s * u(0.75, 0.95), vertical * (u(0.42, 0.62) + shift)),
-                (-s * 1.7, vertical * (u(0.55, 1.0) + shift)),
+                (dx + s * u(0.0, 0.03), dy + vertical * 0.01),
+                (dx + s * u(-0.08, 0.08), dy + vertical * u(0.34, 0.50)),
+                (s * u(0.05, 0.28), vertical * (u(0.58, 0.78) + shift)),
+                (-s * u(0.70, 0.95), vertical * (u(0.40, 0.66) + shift)),
+                (-s * 1.75, vertical * (u(0.35, 1.1) + shift)),
             ]
         else:
             control = [
-                (dx + s * 0.02, dy),
-                (dx + s * u(0.08, 0.2), dy + vertical * u(0.2, 0.32)),
+                (dx + s * u(0.0, 0.03), dy + vertical * 0.01),
+                (dx + s * u(0.06, 0.2), dy + vertical * u(0.2, 0.32)),
                 (dx + s * u(0.3, 0.45), dy + vertical * (u(0.35, 0.6) + shift)),
                 (dx + s * u(0.65, 0.8), dy + vertical * (u(0.5, 0.9) + shift)),
-                (dx + s * 1.1, dy + vertical * (u(0.7, 1.2) + shift)),
+                (dx + s * 1.15, dy + vertical * (u(0.7, 1.2) + shift)),
             ]
-        path = self._wobble(_spline(np.array(control)))
-        width = u(0.021, 0.026) if not artery else u(0.015, 0.019)
-        if not temporal:
-            width *= 0.75
-        self._follow(path, width, artery)
+        width = u(0.0185, 0.0235) * (1.0 if temporal else 0.72) * (self.habit.artery if artery else 1.0)
+        path = self._wobble(_spline(np.array(control)), 1.0)
+        self._add(path, width * self.habit.calibre, 0.45, artery)
 
-    def _wobble(self, path: Floats) -> Floats:
-        """Tortuosity: a smooth sideways displacement, 0 at the disc."""
+    def _from_disc(self, artery: bool) -> None:
+        """A small vessel straight from the disc, to the macula or to the nasal side."""
+        nasal = self.rng.random() < 0.4
+        heading = math.pi * (self.side > 0) + math.pi * nasal + self.rng.uniform(-0.75, 0.75)
+        length = self.rng.uniform(0.30, 0.5)
+        if nasal:
+            length *= 1.8
+        end = np.array(self.disc) + length * np.array([math.cos(heading), math.sin(heading)])
+        path = self._wobble(_hermite(np.array(self.disc), end, heading, heading + self.rng.normal(0, 0.4)), 0.8)
+        self._add(path, self.rng.uniform(0.006, 0.011) * self.habit.calibre, 0.5, artery)
+
+    # -- the rest -----------------------------------------------------------------------------------------------
+
+    def _fill(self, artery: bool, gap: float, where: NDArray[np.bool_] | None) -> None:
+        """One branch into the middle of each gap of this half width or wider."""
+        import cv2
+
+        own = self.owner[int(artery)]
+        distance, label = cv2.distanceTransformWithLabels(
+            (own < 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
+        )
+        other = cv2.distanceTransform((self.owner[int(not artery)] < 0).astype(np.uint8), cv2.DIST_L2, 5)
+        free = np.minimum(distance, 1.7 * other) * _CELL / self.scale
+        free[self.barred] = 0
+        if where is not None:
+            free[~where] = 0
+        jittered = free * self.rng.uniform(0.9, 1.0, free.shape).astype(np.float32)
+        reach = 2 * max(2, int(0.9 * gap / _CELL)) + 1
+        peak = (jittered >= cv2.dilate(jittered, np.ones((reach, reach), np.uint8))) & (free > gap)
+        node_of_label = np.zeros(int(label.max()) + 1, np.int32)
+        node_of_label[label[own >= 0]] = own[own >= 0]
+        for row, column in np.argwhere(peak):
+            target = (np.array([column, row]) + self.rng.uniform(0, 1, 2)) * _CELL - EXTENT
+            self._branch_to(target, int(node_of_label[label[row, column]]), artery)
+
+    def _branch_to(self, target: Floats, node: int, artery: bool) -> None:
+        number, index = self.nodes[node]
+        stem = self.branches[number]
+        away = float(np.hypot(*(target - stem.points[index])))
+        # The nearest point is across from the target: leaving upstream of it makes the angle acute.
+        index = max(2, index - round(self.rng.uniform(0.4, 1.1) * away / _STEP))
+        if index >= len(stem.points) - 1:
+            return
+        start = stem.points[index]
+        if math.hypot(start[0] - self.disc[0], start[1] - self.disc[1]) < 0.4 * self.disc_radius:
+            return
+        tangent = stem.points[min(index + 2, len(stem.points) - 1)] - stem.points[max(index - 2, 0)]
+        along = math.atan2(tangent[1], tangent[0])
+        straight = math.atan2(target[1] - start[1], target[0] - start[0])
+        turn = (straight - along + math.pi) % (2 * math.pi) - math.pi
+        heading = along + float(np.clip(turn, -1.3, 1.3)) * self.rng.uniform(0.75, 1.1)
+        path = _hermite(start, target, heading, straight + self.rng.normal(0, 0.35))
+        path = self._shun_fovea(self._wobble(path, 1.0))
+        if len(path) < 5:
+            return
+        length = len(path) * _STEP
+        wanted = (0.0018 + 0.021 * length) * self.rng.uniform(0.8, 1.2) * self.habit.calibre
+        width = max(0.0016, min(wanted, 0.8 * float(stem.widths[index])))
+        self.bifurcations.append((float(start[0]), float(start[1]), width))
+        self._add(path, width, 0.45, artery)
+
+    def _shun_fovea(self, path: Floats) -> Floats:
+        radius = np.hypot(path[:, 0], path[:, 1])
+        inside = np.nonzero(radius < 1.06 * self.fovea_radius)[0]
+        return path[: inside[0]] if len(inside) else path
+
+    def _add(self, path: Floats, width: float, end_share: float, artery: bool) -> None:
+        inside = np.nonzero(np.abs(path).max(1) >= EXTENT - 0.05)[0]
+        path = path[: inside[0]] if len(inside) else path
+        if len(path) < 5:
+            return
+        number = len(self.branches)
+        self.branches.append(Branch(path, width * np.linspace(1.0, end_share, len(path)), artery))
+        column, row = ((path[1:] + EXTENT) / _CELL).astype(int).T
+        own = self.owner[int(artery)]
+        free = np.nonzero(own[row, column] < 0)[0]
+        own[row[free], column[free]] = np.arange(len(free)) + len(self.nodes)
+        self.nodes.extend((number, int(i) + 1) for i in free)
+
+    def _wobble(self, path: Floats, amount: float) -> Floats:
+        """Tortuosity: a smooth sideways displacement, 0 at the start."""
         length = np.arange(len(path)) * _STEP
-        shift = np.zeros(len(path))
-        for wavelength, amplitude in ((0.11, 0.0022), (0.21, 0.005), (0.37, 0.009)):
-            phase = self.rng.uniform(0, 2 * math.pi)
-            amplitude *= self.rng.uniform(0.4, 1.3)
-            shift += amplitude * np.sin(2 * math.pi * length / (wavelength * self.rng.uniform(0.8, 1.2)) + phase)
-        tangent = np.gradient(path, axis=0)
-        tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
-        normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
-        wobbled: Floats = path + normal * (shift * np.minimum(1, length / 0.15))[:, None]
+        phase, size, stretch = self.rng.uniform((0, 0.3, 0.8), (2 * math.pi, 1.3, 1.2), (len(_WAVES), 3)).T
+        wavelength, amplitude = _WAVES.T
+        turns = length[:, None] * (2 * math.pi / (wavelength * stretch)) + phase
+        shift = np.sin(turns) @ (amplitude * size) * (amount * self.habit.tortuosity)
+        shift *= np.minimum(1, length / 0.08)
+        along = np.empty_like(path)
+        along[1:-1] = path[2:] - path[:-2]
+        along[0], along[-1] = path[1] - path[0], path[-1] - path[-2]
+        shift /= np.hypot(along[:, 0], along[:, 1]) + 1e-12
+        wobbled: Floats = path + np.stack([-along[:, 1] * shift, along[:, 0] * shift], axis=1)
         return wobbled
 
-    def _follow(self, path: Floats, width: float, artery: bool) -> None:
-        """A main vessel along a given path, with side branches on both sides."""
-        branch = len(self.branches) + 1
-        widths = np.empty(len(path))
-        children: list[tuple[int, float, float]] = []
-        next_child, side = self.rng.uniform(0.16, 0.24), float(self.rng.choice([-1, 1]))
-        for i, point in enumerate(path):
-            if max(abs(point)) >= EXTENT - 0.05:
-                path, widths = path[:i], widths[:i]
-                break
-            if i * _STEP >= next_child and width > 2 * _MIN_WIDTH:
-                child = width * self.rng.uniform(0.32, 0.66)
-                children.append((i, side, child))
-                width = (width**3 - child**3) ** (1 / 3)
-                side = -side if self.rng.random() < 0.75 else side
-                next_child += self.rng.uniform(0.10, 0.22)
-            widths[i] = width
-            self._mark(point[0], point[1], artery, branch)
-        self.branches.append(Branch(path, _smooth(widths), artery))
-        for i, side, child in children:
-            if 2 < i < len(path) - 2:
-                tangent = path[i + 2] - path[i - 2]
-                heading = math.atan2(tangent[1], tangent[0]) + side * math.radians(self.rng.uniform(35, 70))
-                self._branch_off(path[i], heading, child, artery, 1)
 
-    def _branch_off(self, point: Floats, heading: float, width: float, artery: bool, level: int) -> None:
-        start = (float(point[0]), float(point[1]))
-        length = min(1.0, 0.10 + width * self.rng.uniform(50, 90))
-        if self._grow(start, heading, width, length, artery, level):
-            self.bifurcations.append(start)
-
-    def _grow(
-        self, start: tuple[float, float], heading: float, width: float, length: float, artery: bool, level: int
-    ) -> bool:
-        """A biased random walk; False if it ended at once. Its own branches grow after it."""
-        (x, y), turn, branch = start, 0.0, len(self.branches) + 1
-        points, widths, children = [(x, y)], [width], []
-        next_child = self.rng.uniform(0.06, 0.14)
-        side = float(self.rng.choice([-1, 1]))
-        for i in range(1, int(length / _STEP)):
-            turn = 0.80 * turn + 0.030 * float(self.rng.normal())
-            heading += turn + 0.045 * math.sin(self._goal(x, y) - heading)
-            x, y = x + _STEP * math.cos(heading), y + _STEP * math.sin(heading)
-            if self._blocked(x, y, heading, width, artery, branch, i):
-                break
-            if i * _STEP >= next_child and level < 5 and width > 1.25 * _MIN_WIDTH:
-                child = width * self.rng.uniform(0.45, 0.78)
-                children.append((i, side, max(child, _MIN_WIDTH)))
-                width = max(_MIN_WIDTH, (width**3 - child**3) ** (1 / 3))
-                heading -= side * math.radians(self.rng.uniform(5, 18))  # the stem leans the other way
-                side = -side if self.rng.random() < 0.7 else side
-                next_child += self.rng.uniform(0.07, 0.18)
-            width = max(_MIN_WIDTH, width * 0.998)
-            points.append((x, y))
-            widths.append(width)
-            self._mark(x, y, artery, branch)
-        if len(points) < 6:
-            return False
-        path = np.array(points)
-        self.branches.append(Branch(path, _smooth(np.array(widths)), artery))
-        for i, side, child in children:
-            if i < len(path) - 1:
-                tangent = path[i] - path[i - 1]
-                angle = math.atan2(tangent[1], tangent[0]) + side * math.radians(self.rng.uniform(30, 60))
-                self._branch_off(path[i], angle, child, artery, level + 1)
-        return True
-
-    def _goal(self, x: float, y: float) -> float:
-        """Where a small vessel wants to go: to the fovea within the arcades, away from the disc elsewhere."""
-        if math.hypot(x + 0.1 * self.side, y) < 0.62:
-            return math.atan2(-y, -x)
-        return math.atan2(y - self.disc[1], x - self.disc[0])
-
-    def _blocked(self, x: float, y: float, heading: float, width: float, artery: bool, branch: int, step: int) -> bool:
-        if max(abs(x), abs(y)) >= EXTENT - 0.05:
-            return True
-        if math.hypot(x, y) < self.fovea_radius * 1.15:
-            return True
-        if step * _STEP < 0.035:  # still beside the stem
-            return False
-        reach = 0.020 + width
-        for turn in (-0.6, 0.0, 0.6):
-            row, column = self._cell(x + reach * math.cos(heading + turn), y + reach * math.sin(heading + turn))
-            if self.taken[int(artery), row, column] not in (0, branch):
-                return True
-        return False
-
-    def _mark(self, x: float, y: float, artery: bool, branch: int) -> None:
-        row, column = self._cell(x, y)
-        self.taken[int(artery), row, column] = branch
-
-    @staticmethod
-    def _cell(x: float, y: float) -> tuple[int, int]:
-        return int((y + EXTENT) / _CELL), int((x + EXTENT) / _CELL)
-
-
-def _smooth(widths: Floats) -> Floats:
-    """No steps in the width where a branch leaves."""
-    if len(widths) < 3:
-        return widths
-    k = min(9, len(widths) // 2 * 2 - 1)
-    padded = np.pad(widths, k // 2, mode="edge")
-    return np.convolve(padded, np.full(k, 1 / k), mode="valid")
+def _hermite(start: Floats, end: Floats, heading: float, arrival: float) -> Floats:
+    """A cubic from ``start`` to ``end`` with given directions, in about equal steps."""
+    span = float(np.hypot(*(end - start)))
+    count = max(4, round(1.05 * span / _STEP))
+    t = np.arange(count)[:, None] / (count - 1)
+    leave = span * np.array([math.cos(heading), math.sin(heading)])
+    arrive = 0.7 * span * np.array([math.cos(arrival), math.sin(arrival)])
+    curve: Floats = (
+        (2 * t**3 - 3 * t**2 + 1) * start + (t**3 - 2 * t**2 + t) * leave + (3 * t**2 - 2 * t**3) * end
+    ) + (t**3 - t**2) * arrive
+    return curve
 
 
 def _spline(control: Floats) -> Floats:

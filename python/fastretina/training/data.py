@@ -1,7 +1,8 @@
 """Training images in memory, each with its mask, vessel map and keypoint labels.
 
-A data folder holds one folder per set (see ``SETS``); only folders that are there are used.  Preparing an image
-costs a few tenths of a second, so the result is kept in a cache file beside the run.
+A data folder holds one folder per set (see ``SETS``); only folders that are there are used. Synthetic eyes (see
+``synthetic.py``) need no folder.  Preparing an image costs a few tenths of a second, so the result is kept in a cache
+file beside the run.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 import cv2
 import numpy as np
 
+from fastretina.config import nearest
 from fastretina.errors import InvalidInput
 from fastretina.training import labels, normalise
+from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
+from fastretina.training.synthetic import GROUP, prepare_all
 
-CACHE_VERSION = 6
+CACHE_VERSION = 7
 HELD_OUT_EVERY = 10
-REFERENCE_PX_PER_DEG = 14.0
-"""Labels are made at this resolution (a 45-degree field on about 630 px), where the ridge scales fit the vessels."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,9 @@ SETS = (
 )
 """Fields of view are rough (the sets do not state all of them); they only centre the range of training scales."""
 
-
-@dataclass
-class Sample:
-    """One prepared image; every array is at ``scale`` times the native resolution."""
-
-    name: str
-    weight: float
-    px_per_deg: float
-    plane: np.ndarray  # (H, W) uint8
-    mask: np.ndarray  # (H, W) uint8, 0 or 1
-    vessels: np.ndarray  # (H, W) uint8, 255 = vessel
-    points: np.ndarray  # (K, 2) float32: positive keypoints
-    ignored: np.ndarray  # (L, 2) float32: doubtful ones, neither vessel nor background
-    bright: bool
+CLEAN = ("octa_synth",)
+"""Sets whose terms allow any use; with synthetic eyes they make weights that are free."""
+CHOICES = ("research", "clean")
 
 
 def _plain_set(folder: Path) -> list[ImageSet]:
@@ -112,7 +103,7 @@ def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
         name=f"{kind.name}/{path.stem}",
         weight=kind.weight,
         px_per_deg=px_per_deg,
-        plane=np.round(plane * 255).astype(np.uint8),
+        planes=np.round(plane * 255).astype(np.uint8)[None],
         mask=mask.astype(np.uint8),
         vessels=np.round(cv2.resize(vessels, size, interpolation=cv2.INTER_LINEAR) * 255).astype(np.uint8),
         points=((points + 0.5) * ratio - 0.5).astype(np.float32),
@@ -121,38 +112,75 @@ def prepare(path: Path, vessel_path: Path | None, kind: ImageSet) -> Sample:
     )
 
 
-def load(folder: Path, cache: Path | None = None) -> tuple[list[Sample], list[Sample]]:
-    """All images of a data folder → (training, held out); every tenth image of a set is held out.
+def load(
+    folder: Path,
+    cache: Path | None = None,
+    sets: str = "research",
+    synthetic: int = 0,
+    synthetic_share: float = 0.5,
+) -> tuple[list[Sample], list[Sample]]:
+    """All images of a data folder and ``synthetic`` eyes -> (training, held out); every tenth of a set is held out.
 
-    Raises ``InvalidInput`` when the folder holds no known set and no image.
+    ``sets``: "research" (all that the folder holds) or "clean" (only those that are free for any use).
+    ``synthetic_share``: part of the training pairs that synthetic eyes give, if there are any, in (0, 1); it sets their
+    sampling weights. Raises ``InvalidInput`` for options outside these and when there is nothing to train on.
     """
-    if not folder.is_dir():
-        raise InvalidInput(f"data: {folder} is not a folder")
-    kinds = [k for k in SETS if (folder / k.images).is_dir()] or _plain_set(folder)
-    entries: list[tuple[Path, Path | None, ImageSet]] = []
-    for kind in kinds:
-        for path in sorted((folder / kind.images).iterdir()):
-            if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}:
-                entries.append((path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind))
-    if not entries:
-        raise InvalidInput(f"data: no image in {folder}; expected one of {[k.images for k in SETS]} or plain images")
-    listing = repr([(str(p.relative_to(folder)), p.stat().st_size) for p, _, _ in entries])
+    _check(folder, sets, synthetic, synthetic_share)
+    entries = _entries(folder, sets)
+    if not entries and not synthetic:
+        raise InvalidInput(
+            f"data: no image in {folder} (sets={sets!r}); expected one of {[k.images for k in SETS]} or plain images"
+        )
+    listing = repr(([(str(p.relative_to(folder)), p.stat().st_size) for p, _, _ in entries], synthetic))
     key = hashlib.sha256(f"{CACHE_VERSION}{listing}".encode()).hexdigest()[:16]
     samples = _read_cache(cache, key) if cache else None
     if samples is None:
-        samples = [prepare(*entry) for entry in entries]
+        samples = [prepare(*entry) for entry in entries] + prepare_all(range(synthetic))
         if cache:
             _write_cache(cache, key, samples)
-    counts: dict[str, int] = {}
+    return _split(samples, synthetic_share)
+
+
+def _check(folder: Path, sets: str, synthetic: int, synthetic_share: float) -> None:
+    if not folder.is_dir():
+        raise InvalidInput(f"data: {folder} is not a folder")
+    if sets not in CHOICES:
+        raise InvalidInput(f"sets: got {sets!r}; {nearest(sets, list(CHOICES))}")
+    if synthetic < 0:
+        raise InvalidInput(f"synthetic: got {synthetic}; allowed: 0, 1, 2 ...")
+    if not 0 < synthetic_share < 1:
+        raise InvalidInput(f"synthetic_share: got {synthetic_share}; allowed: between 0 and 1, both excluded")
+
+
+def _entries(folder: Path, sets: str) -> list[tuple[Path, Path | None, ImageSet]]:
+    """Image, vessel label and set of every file to prepare."""
+    kinds = [k for k in SETS if (folder / k.images).is_dir()] or _plain_set(folder)
+    entries: list[tuple[Path, Path | None, ImageSet]] = []
+    for kind in kinds:
+        if sets == "clean" and kind.name not in CLEAN:
+            continue
+        for path in sorted((folder / kind.images).iterdir()):
+            if path.suffix.lower() in {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}:
+                entries.append((path, folder / kind.vessels / f"{path.stem}.png" if kind.vessels else None, kind))
+    return entries
+
+
+def _split(samples: list[Sample], synthetic_share: float) -> tuple[list[Sample], list[Sample]]:
+    """(training, held out), with the sampling weights of the training images."""
+    groups: dict[str, list[Sample]] = {}
     train: list[Sample] = []
     held_out: list[Sample] = []
     for sample in samples:
-        group = sample.name.split("/")[0]
-        counts[group] = counts.get(group, 0) + 1
-        (held_out if counts[group] % HELD_OUT_EVERY == 0 else train).append(sample)
-    group_size = {g: sum(1 for s in train if s.name.split("/")[0] == g) for g in counts}
+        group = groups.setdefault(sample.name.split("/")[0], [])
+        group.append(sample)
+        (held_out if len(group) % HELD_OUT_EVERY == 0 else train).append(sample)
+    sizes = {name: len(group) - len(group) // HELD_OUT_EVERY for name, group in groups.items()}
     for sample in train:
-        sample.weight = sample.weight / max(group_size[sample.name.split("/")[0]], 1)
+        sample.weight /= sizes[sample.name.split("/")[0]]
+    real = sum(s.weight for s in train if not s.name.startswith(f"{GROUP}/"))
+    for sample in train:
+        if sample.name.startswith(f"{GROUP}/") and real > 0:
+            sample.weight *= real * synthetic_share / (1 - synthetic_share)
     return train, held_out
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
 from fastretina.training import data
-from fastretina.training.data import Sample
+from fastretina.training.sample import Sample
 from fastretina.training.simulate import restyle, shade, tone
 from fastretina.training.warp import View, sample_view
 
@@ -38,7 +38,7 @@ Rng = np.random.Generator
 
 def whole_view(rng: Rng, sample: Sample, zoom: float, turn_deg: float, mirrored: bool, shift: float) -> View:
     """A view of ``SIDE_PX`` pixels: at ``zoom`` 1 the longer side of the image just fits. Bent by what optics bend."""
-    height, width = sample.plane.shape
+    height, width = sample.mask.shape
     centre = np.array([width / 2, height / 2]) + rng.uniform(-shift, shift, 2) * min(width, height) / 2
     c, s = np.cos(np.radians(turn_deg)), np.sin(np.radians(turn_deg))
     aspect = float(np.exp(rng.normal(0, ASPECT)))
@@ -55,7 +55,8 @@ def whole_view(rng: Rng, sample: Sample, zoom: float, turn_deg: float, mirrored:
 
 def photograph(rng: Rng, sample: Sample, view: View) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The view as a device would give it, in half of the cases a good one: (image, field of view)."""
-    plane, mask, vessels = sample_view(sample, view)
+    shown = int(rng.integers(len(sample.planes))) if len(sample.planes) > 1 else 0
+    plane, mask, vessels = sample_view(sample, view, shown)
     plane = restyle(rng, plane, vessels) if rng.random() < 0.5 else np.clip(shade(rng, tone(rng, plane)), 0, 1)
     return np.round(255 * plane * mask).astype(np.uint8), mask
 

@@ -1,4 +1,6 @@
-"""Training pairs: two independently warped and restyled views of one real image, with their common keypoints.
+"""Training pairs: two independently warped and restyled views of one eye, with their common keypoints.
+
+The views of a synthetic eye mostly show two modalities; those of a real image show the image twice.
 
 Pair ``i`` depends on ``(seed, i)`` only, so that a run can be resumed anywhere and repeated exactly.
 """
@@ -17,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from fastretina.errors import InvalidInput
 from fastretina.networks.retina_craquelure import STRIDE
 from fastretina.training import simulate
-from fastretina.training.data import Sample
+from fastretina.training.sample import Sample
 from fastretina.training.warp import View, random_view, sample_view
 
 CROP_PX = 192
@@ -30,6 +32,9 @@ PX_PER_DEG = (8.5, 27.0)
 MAX_POINTS = 48
 EXTRA_POINTS = 24
 EXTRA_SPACING_PX = 9.0
+SMALL_FIELD_PX = 620  # a field of 20 degrees at 30 px per degree, and no more
+SAME_PLANE = 0.15  # share of the pairs that show one modality twice, where there are several
+RESTYLED = 0.5  # share of the views that are restyled, where modalities already differ
 
 
 @dataclass
@@ -55,7 +60,7 @@ def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
     """Geometry of a pair: place, resolution, relative scale (about 0.6 to 1.6), relative turn (up to 50 degrees)."""
     lowest = max(PX_PER_DEG[0] / sample.px_per_deg, 0.3)
     highest = max(min(PX_PER_DEG[1] / sample.px_per_deg, 1.7), lowest * 1.3)
-    if sample.px_per_deg > 26.5 and sample.plane.shape[0] < 400:  # OCT angiography: as it is enlarged in use
+    if sample.px_per_deg > 24.5 and sample.mask.shape[0] < SMALL_FIELD_PX:  # OCT angiography: as it is enlarged in use
         lowest, highest = 0.5, 1.8
     scale = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
     ratio = float(np.exp(np.clip(rng.normal(0, 0.2), -0.5, 0.5)))
@@ -68,13 +73,22 @@ def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
     centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)
     if len(sample.points) and rng.random() < 0.5:
         centre = sample.points[int(rng.integers(len(sample.points)))] + rng.uniform(-30, 30, 2)
-    extent = np.array([sample.plane.shape[1], sample.plane.shape[0]], np.float64)
+    extent = np.array(sample.mask.shape[::-1], np.float64)
     half = min(CROP_PX / 2 / scale * 0.8, extent.min() / 2)
     centre = np.clip(centre, half, extent - half)
     shift = rng.uniform(-0.2, 0.2, 2) * CROP_PX / scale
     first = random_view(rng, CROP_PX, centre, scale, start, mirrored)
     second = random_view(rng, CROP_PX, centre + shift, scale * ratio, start + turn, mirrored)
     return first, second
+
+
+def _two_planes(rng: np.random.Generator, count: int) -> tuple[int, int]:
+    """Which plane each view shows: mostly two different ones."""
+    if count == 1:
+        return 0, 0
+    first = int(rng.integers(count))
+    other = 0 if rng.random() < SAME_PLANE else int(rng.integers(1, count))
+    return first, (first + other) % count
 
 
 def _common(views: tuple[View, View], masks: list[np.ndarray], points: np.ndarray) -> np.ndarray:
@@ -107,9 +121,10 @@ def make_pair(
     """
     views = views or random_views(rng, sample)
     planes, masks, ridges = [], [], []
-    for view in views:
-        plane, mask, vessels = sample_view(sample, view)
-        planes.append(simulate.restyle(rng, plane, vessels))
+    for view, shown in zip(views, _two_planes(rng, len(sample.planes)), strict=True):
+        plane, mask, vessels = sample_view(sample, view, shown)
+        mild = len(sample.planes) > 1 and rng.random() > RESTYLED
+        planes.append(simulate.retouch(rng, plane) if mild else simulate.restyle(rng, plane, vessels))
         masks.append(mask)
         ridges.append(vessels)
     keys = _common(views, masks, sample.points)

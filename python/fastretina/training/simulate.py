@@ -153,6 +153,18 @@ def restyle(rng: Rng, plane: np.ndarray, vessels: np.ndarray) -> np.ndarray:
     plane = shade(rng, plane)
     if rng.random() < 0.35:
         plane = blobs(rng, plane)
-    plane = degrade(rng, plane)
+    return _stretch(degrade(rng, plane))
+
+
+def retouch(rng: Rng, plane: np.ndarray) -> np.ndarray:
+    """Another exposure of the same device: gamma, regional contrast, in half of the views worse quality."""
+    low, high = np.percentile(plane[::4, ::4], (1, 99))
+    plane = np.clip((plane - low) / (high - low + 1e-4), 0, 1.1) ** np.float32(np.exp(rng.normal(0, 0.3)))
+    plane = shade(rng, plane.astype(np.float32))
+    return _stretch(degrade(rng, plane) if rng.random() < 0.5 else plane)
+
+
+def _stretch(plane: np.ndarray) -> np.ndarray:
+    """To [0, 1], all but the extreme percent."""
     low, high = np.percentile(plane[::4, ::4], (0.5, 99.5))
     return np.clip((plane - low) / (high - low + 1e-4), 0, 1).astype(np.float32)

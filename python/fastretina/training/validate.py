@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from fastretina.errors import InvalidInput
 from fastretina.networks.retina_craquelure import STRIDE, sample_descriptors
-from fastretina.training.data import Sample
 from fastretina.training.normalise import normalise
 from fastretina.training.pairs import CROP_PX, make_pair, random_views
+from fastretina.training.sample import Sample
 
 RIGHT_PX = 3.0
 EDGE_PX = 4

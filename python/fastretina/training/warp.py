@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fastretina.training.data import Sample
+from fastretina.training.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,15 @@ def random_view(
     return View(matrix, bend)
 
 
-def sample_view(sample: Sample, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Plane in [0, 1], mask and vessel map in [0, 1] of a view, each float32 ``(S, S)``; outside the source: mask 0."""
+def sample_view(sample: Sample, view: View, plane: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Plane in [0, 1], mask and vessel map in [0, 1] of a view, each float32 ``(S, S)``; outside the source: mask 0.
+
+    ``plane`` says which of the sample's planes is seen.
+    """
     where = view.source_map()
     step = np.sqrt(abs(np.linalg.det(view.matrix[:, :2])))  # source pixels a view pixel
     planes = []
-    for array in (sample.plane, sample.vessels):
+    for array in (sample.planes[plane], sample.vessels):
         source, points = array, where
         shrink = step
         while shrink > 1.5:
