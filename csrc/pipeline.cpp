@@ -205,7 +205,9 @@ Transform Session::align(const Features& fixed, const Features& moving, const Tr
   const Refinement first = refine(start, automatic ? TransformKind::homography : asked);
   if (!automatic) return first.T_fixed_moving;
   const Refinement bent = refine(first.T_fixed_moving, TransformKind::quadratic);
-  return bent.gain_nats >= options_.model.quadratic_gain_nats ? bent.T_fixed_moving : first.T_fixed_moving;
+  const double needed = bent.shift_px >= options_.model.large_bend_px ? options_.model.large_bend_gain_nats
+                                                                      : options_.model.quadratic_gain_nats;
+  return bent.gain_nats >= needed ? bent.T_fixed_moving : first.T_fixed_moving;
 }
 
 }  // namespace fastretina

@@ -32,6 +32,10 @@ struct ModelOptions {
   // automatic: log-likelihood of the ridges, in nats, that a quadratic must gain over the homography. Its four further
   // parameters alone gain two; BIC asks for 13 at a 480-px frame, and neighbouring ridges are not quite independent.
   double quadratic_gain_nats = 15;
+  // A bend that moves the overlap by more than that (root mean square, network px) is worth having where it is only
+  // likely, since no homography comes near.
+  double large_bend_px = 2;
+  double large_bend_gain_nats = 5;
 };
 
 struct Options {

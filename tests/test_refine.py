@@ -171,6 +171,7 @@ def test_torch_twin(torch):
         assert np.abs(twin.apply(got.kind, got.params, points).numpy() - expected.transform(grid())).max() < 0.03
         assert got.score_after == pytest.approx(expected.score_after, abs=1e-4)
         assert got.gain_nats == pytest.approx(expected.gain_nats, rel=0.01)
+        assert got.shift_px == pytest.approx(expected.shift_px, abs=0.03)
 
 
 @pytest.mark.parametrize("name", TRUTH)
@@ -234,6 +235,9 @@ def test_the_gain_is_what_the_ridges_say_of_the_higher_model():
     expected = samples / 2 * np.log((1 - bent.score_before**2) / (1 - bent.score_after**2))
     assert bent.gain_nats == pytest.approx(expected, rel=1e-9)
     assert bent.gain_nats > 10
+    seen = grid()[((truth(grid()) > 12) & (truth(grid()) < [179, 147])).all(1)]
+    moved = off(bent.transform, flat.transform, seen)
+    assert bent.shift_px == pytest.approx(np.sqrt((moved**2).mean()), rel=0.3)  # of other points of the same overlap
     straight = pair(TRUTH["homography"])
     fit = ops.refine(*straight, TRUTH["homography"])
     assert 0 <= ops.refine(*straight, fit.transform, kind="quadratic").gain_nats < 2  # four parameters of noise

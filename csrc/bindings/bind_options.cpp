@@ -64,7 +64,8 @@ void bind_options(py::module_& m) {
       .value("quadratic", TransformChoice::quadratic).finalize();
   bind_front(m);
   bind_pair(m);
-  options<ModelOptions>(m, "ModelOptions") FIELD(ModelOptions, choice) FIELD(ModelOptions, quadratic_gain_nats);
+  options<ModelOptions>(m, "ModelOptions") FIELD(ModelOptions, choice) FIELD(ModelOptions, quadratic_gain_nats)
+      FIELD(ModelOptions, large_bend_px) FIELD(ModelOptions, large_bend_gain_nats);
   options<Options>(m, "Options")
       FIELD(Options, model) FIELD(Options, features) FIELD(Options, match) FIELD(Options, guided)
       FIELD(Options, estimate) FIELD(Options, upgrade) FIELD(Options, refine) FIELD(Options, quality)

@@ -202,6 +202,20 @@ double Level::reach(const Model& a, const Model& b) const {
   return most;
 }
 
+double Level::shift(const Model& a, const Model& b) const {
+  const FloatMap ma = float_map(a, 1), mb = float_map(b, 1);
+  double sum = 0;
+  for (int i = 0; i < n_; ++i) {
+    float xa, ya, xb, yb, w;
+    map_point(ma, points_.u[i], points_.v[i], xa, ya, w);
+    map_point(mb, points_.u[i], points_.v[i], xb, yb, w);
+    const double dx = static_cast<double>(xa) - static_cast<double>(xb);
+    const double dy = static_cast<double>(ya) - static_cast<double>(yb);
+    sum += dx * dx + dy * dy;
+  }
+  return std::sqrt(sum / std::max(n_, 1));
+}
+
 int Level::run(Model& model) {
   Normal now = measure(model);
   double damping = 1e-3;

@@ -481,6 +481,8 @@ class Refinement(NamedTuple):
     """Ridge correlation of the result, at least score_before."""
     gain_nats: float
     """Log-likelihood that the result gains over the start: how clearly the ridges ask for it."""
+    shift_px: float
+    """How far the points of the overlap moved, root mean square."""
     iterations: int
     refused: bool
     """A bound was hit, or the overlap was too small: the transform is the start."""
@@ -505,6 +507,37 @@ def refine(
     raw = _run(_core.refine, _session(threads), *maps, *_kind_and_params(start), kind=number, **options)
     found, *rest = raw
     return Refinement(_transform(*found), *rest)
+
+
+class FieldRefinement(NamedTuple):
+    """What refine_field found."""
+
+    field: Transform | None
+    """A dense map of FIXED onto itself, plane pixels: ``field @ start`` is the result. None: none is supported."""
+    gain_nats: float
+    """Log-likelihood that held-out lattice points gained, as far as they were asked."""
+    score_before: float
+    """Correlation over the lattice points without a field, and with it. 0 where the held-out points said no."""
+    score_after: float
+    iterations: int
+
+
+def refine_field(
+    fixed: Ridges, moving: Ridges, start: Transform, *, threads: int = 1, **options: Any
+) -> FieldRefinement:
+    """A smooth displacement of FIXED on top of ``start`` (MOVING -> FIXED, as ``refine`` leaves it), where supported.
+
+    The field is a cubic B-spline with ``cells`` grid steps along the longer side of FIXED. It is fitted to one half of
+    a chessboard of points and judged on the other, both ways; it must gain ``min_gain_nats`` there. Further options
+    (defaults are the core's): ``max_iterations`` a level, ``epsilon_px``; ``bend_px`` and ``shift_px``, prior
+    deviations of second differences and displacements; ``samples_per_point``, ``min_points``; the bounds
+    ``min_displacement_px`` (root mean square), ``max_displacement_px`` and ``min_jacobian``.
+    Raises InvalidInput for maps that ridges() did not make, a composite or dense start, or an option out of range.
+    Source: Rueckert et al. 1999, Nonrigid registration using free-form deformations.
+    """
+    maps = _ridge_maps("fixed", fixed), _ridge_maps("moving", moving)
+    field, *rest = _run(_core.refine_field, _session(threads), *maps, *_kind_and_params(start), **options)
+    return FieldRefinement(None if field is None else Transform("dense", *field), *rest)
 
 
 def _ridge_maps(argument: str, ridges: Ridges) -> tuple[np.ndarray, ...]:

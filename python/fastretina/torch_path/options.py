@@ -108,6 +108,8 @@ class LadderOptions:
 class ModelOptions:
     choice: str = "auto"
     quadratic_gain_nats: float = 15.0
+    large_bend_px: float = 2.0
+    large_bend_gain_nats: float = 5.0
 
 
 @dataclass

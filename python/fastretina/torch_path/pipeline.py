@@ -216,8 +216,10 @@ class Pipeline:
         if choice != "auto":
             return first.kind, first.params
         bent = refined(first.kind, first.params, "quadratic")
-        clearly_more = bent.gain_nats >= self.options.model.quadratic_gain_nats
-        return (bent.kind, bent.params) if clearly_more else (first.kind, first.params)
+        model = self.options.model
+        large = bent.shift_px >= model.large_bend_px
+        needed = model.large_bend_gain_nats if large else model.quadratic_gain_nats
+        return (bent.kind, bent.params) if bent.gain_nats >= needed else (first.kind, first.params)
 
 
 @contextmanager

@@ -34,6 +34,7 @@ class Refinement(NamedTuple):
     score_before: float
     score_after: float
     gain_nats: float
+    shift_px: float
     iterations: int
     refused: bool
 
@@ -335,6 +336,10 @@ class Level:
         beyond = not bool(_front(b.kind, _params(b), self.corners).all())
         return 1e30 if beyond or not torch.isfinite(moved) else float(moved)
 
+    def shift(self, a: Model, b: Model) -> float:
+        apart = _moved(a, self.points)[0] - _moved(b, self.points)[0]
+        return float((apart**2).sum(1).mean().sqrt())
+
     def run(self, model: Model) -> tuple[Model, int]:
         now, damping, iteration = self.measure(model), 1e-3, 0
         while iteration < self.options.max_iterations:
@@ -363,29 +368,29 @@ class Level:
 
 
 def _climb(fixed: Ridges, moving: Ridges, kind: str, params: Tensor, target: str,
-           options: RefineOptions) -> tuple[Tensor | None, int]:  # fmt: skip
+           options: RefineOptions) -> tuple[Tensor | None, float, int]:  # fmt: skip
     h, w = moving.levels[-1].shape[:2]
     centre = torch.tensor([w / 2, h / 2], dtype=torch.float64)
     first = model = _model(kind, params, target, centre, max(w, h, 2) / 2)
     if first is None or model is None:
-        return None, 0
-    iterations, shift = 0, 0.0
+        return None, 0.0, 0
+    iterations, furthest, shift = 0, 0.0, 0.0
     for index in range(len(SCALES)):
         if min(*fixed.levels[index].shape[:2], *moving.levels[index].shape[:2]) < 2:
             if index == len(SCALES) - 1:
-                return None, iterations
+                return None, 0.0, iterations
             continue
         level = Level(fixed, moving, index, options, first)
         if level.choose(model) < max(options.min_points, LANES):
-            return None, iterations
+            return None, 0.0, iterations
         model, used = level.run(model)
         iterations += used
-        shift = level.reach(first, model)
+        furthest, shift = level.reach(first, model), level.shift(first, model)
     result = _params(model)
     corners = torch.tensor([[x, y] for x in (-0.5, w - 0.5) for y in (-0.5, h - 0.5)], dtype=torch.float64)
     moved = float((apply(kind, params, corners) - apply(target, result, corners)).norm(dim=1).max())
     wild = not (moved <= options.max_frame_shift_px and bool(_front(target, result, corners).all()))
-    return (None if wild or shift > options.max_shift_px else result), iterations
+    return (None if wild or furthest > options.max_shift_px else result), shift, iterations
 
 
 def refine(fixed: Ridges, moving: Ridges, start_kind: str, params: Tensor, *, kind: str | None = None,
@@ -394,11 +399,11 @@ def refine(fixed: Ridges, moving: Ridges, start_kind: str, params: Tensor, *, ki
     options = options or RefineOptions()
     before, overlap_px = ridge_correlation(fixed, moving, start_kind, params)
     target = KINDS[max(KINDS.index(start_kind), KINDS.index(kind or options.kind), 1)]
-    result, iterations = _climb(fixed, moving, start_kind, params, target, options)
+    result, shift, iterations = _climb(fixed, moving, start_kind, params, target, options)
     if result is None:
-        return Refinement(start_kind, params, before, before, 0.0, iterations, True)
+        return Refinement(start_kind, params, before, before, 0.0, 0.0, iterations, True)
     after, _ = ridge_correlation(fixed, moving, target, result)
     if not after > before:
-        return Refinement(start_kind, params, before, before, 0.0, iterations, False)
+        return Refinement(start_kind, params, before, before, 0.0, 0.0, iterations, False)
     gain = overlap_px * options.samples_per_point / POINT_STEP_PX**2 * (_misfit(before) - _misfit(after))
-    return Refinement(target, result, before, after, gain, iterations, False)
+    return Refinement(target, result, before, after, gain, shift, iterations, False)
