@@ -15,7 +15,7 @@
 
 namespace fastretina {
 
-enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, homography = 3, quadratic = 4 };
+enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, homography = 3, quadratic = 4, dense = 5 };
 
 // How one attempt shows the two images.
 struct Rung {
@@ -28,7 +28,7 @@ struct LadderOptions {
 };
 
 struct ModelOptions {
-  TransformChoice choice = TransformChoice::automatic;
+  TransformChoice choice = TransformChoice::automatic;  // dense: as automatic, but a field needs less evidence
   // automatic: log-likelihood of the ridges, in nats, that a quadratic must gain over the homography. Its four further
   // parameters alone gain two; BIC asks for 13 at a 480-px frame, and neighbouring ridges are not quite independent.
   double quadratic_gain_nats = 15;
@@ -36,6 +36,9 @@ struct ModelOptions {
   // likely, since no homography comes near.
   double large_bend_px = 2;
   double large_bend_gain_nats = 5;
+  // automatic: what held-out ridges must gain by a field, in nats. Real pairs of one eye that are a px apart from a
+  // homography gain up to 35: few of those who ask for a transform want that px at the price of one that is not smooth.
+  double field_gain_nats = 40;
 };
 
 struct Options {
@@ -46,6 +49,7 @@ struct Options {
   EstimateOptions estimate;
   UpgradeOptions upgrade;
   RefineOptions refine;
+  FieldOptions field;
   QualityOptions quality;
   LadderOptions ladder;
 };
@@ -68,6 +72,8 @@ struct Candidate {
   Quality quality;
   QualityInputs measured;   // in network px
   Transform T_fixed_moving;
+  Field field;              // of FIXED, after T_fixed_moving; empty: none. In `control`
+  std::vector<double> control;
   bool found = false;
   int rung = 0;             // 0: both images as they are
   Pose fixed_pose, moving_pose;
@@ -97,6 +103,7 @@ class Session {
   bool shows_enough(const Features& first, const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
+  void deform(Prepared& fixed, Prepared& moving, Candidate& best);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);
 

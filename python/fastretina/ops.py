@@ -20,8 +20,9 @@ import numpy as np
 
 from fastretina import _core, engines
 from fastretina.config import MAX_THREADS, nearest, usable_cores
+from fastretina.displacement import Rectangle
 from fastretina.errors import InvalidInput
-from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform import SINGLE_KINDS, Transform, is_deformation
 
 _local = threading.local()  # .sessions and .engines of the calling thread
 _of_parent: list[dict[str, Any]] = []
@@ -252,21 +253,21 @@ def warp(
 ) -> Warped:
     """``moving`` (H, W) or (H, W, 1...4), uint8, uint16 or float32, resampled into a frame of ``size`` (width, height).
 
-    ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` (no composite). Every pixel is mapped
-    back, exactly for matrices and by Newton's method for quadratics; it is valid where it lands within
-    [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's fold, that shows the moving centre.
-    ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps outside repeat the border pixel. Integers
-    are clamped to their range and rounded half up. Frames of any size (no 32767-px limit); nothing but the result is
-    allocated.
+    ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` of one kind, or dense @ one of the
+    others. Every pixel is mapped back, exactly for matrices, by Newton's method for quadratics, to 1e-4 px for dense
+    maps; it is valid where it lands within [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's
+    fold, that shows the moving centre. ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps
+    outside repeat the border pixel. Integers are clamped to their range and rounded half up. Frames of any size (no
+    32767-px limit); nothing but the result is allocated.
 
     Raises InvalidInput for another dtype or shape, a transform that cannot be inverted, an unknown interpolation.
     """
     if interpolation not in _INTERPOLATIONS:
         raise InvalidInput(f"interpolation: got {interpolation!r}, expected one of {', '.join(_INTERPOLATIONS)}")
-    kind, params = _kind_and_params(transform)
+    base, field = _base_and_field(transform)
     width, height = _size("size", size)
     order = _INTERPOLATIONS.index(interpolation)
-    image, valid = _core.warp(_session(threads), moving, kind, params, height, width, interpolation=order)
+    image, valid = _core.warp(_session(threads), moving, *base, field, height, width, interpolation=order)
     return Warped(image, valid.view(np.bool_))
 
 
@@ -302,6 +303,15 @@ def _kind_and_params(transform: Transform) -> tuple[int, np.ndarray]:
     values = np.asarray(transform.params, np.float64).ravel()
     params[: values.size] = values
     return SINGLE_KINDS.index(transform.kind), params
+
+
+def _base_and_field(transform: Transform) -> tuple[tuple[int, np.ndarray], tuple[np.ndarray, Rectangle] | None]:
+    """``dense @ base`` as the core takes it: the base, and the field's control points and rectangle, or None."""
+    if not isinstance(transform, Transform) or not is_deformation(transform):
+        return _kind_and_params(transform), None
+    dense, *base = (step.transform for step in transform.steps)
+    assert dense.rectangle is not None  # it is dense
+    return _kind_and_params(base[0] if base else Transform.identity()), (dense.params, dense.rectangle)
 
 
 def _transform(kind: int, params: np.ndarray) -> Transform:
@@ -572,6 +582,6 @@ def quality(
     see csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``,
     ``pole`` and ``fold``.
     """
-    raw = None if transform is None else _kind_and_params(transform)
+    raw, field = (None, None) if transform is None else _base_and_field(transform)
     sizes = _size("fixed_size", fixed_size), _size("moving_size", moving_size)
-    return _run(_core.quality, raw, *sizes, **measured)
+    return _run(_core.quality, raw, field, *sizes, **measured)

@@ -135,6 +135,11 @@ class Transform:
     def parts(self) -> tuple[Part, ...]:
         return self._parts
 
+    @property
+    def steps(self) -> tuple[Part, ...]:
+        """``parts`` of a composite, else the transform itself as the only step."""
+        return self._parts or (Part(self),)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values: ``kind``, ``direction``, ``parameters`` (composite: ``parts``), dense: ``rectangle``."""
         if self._kind == "composite":
@@ -201,13 +206,20 @@ class Transform:
     @property
     def inverse(self) -> Transform:
         """The map FIXED -> MOVING. Matrix kinds keep their kind; the others are inverted by Newton, point by point."""
-        return _chain(tuple(_flip(p) for p in reversed(_steps(self))))
+        return _chain(tuple(_flip(p) for p in reversed(self.steps)))
 
     def __matmul__(self, other: Transform) -> Transform:
         """``(a @ b)(p) == a(b(p))``: exact where the product is of a kind we have, else a composite of its parts."""
         if not isinstance(other, Transform):
             return NotImplemented
-        return _chain(_steps(self) + _steps(other))
+        return _chain(self.steps + other.steps)
+
+
+def is_deformation(transform: Transform) -> bool:
+    """Whether it is a dense map, alone or after one matrix or quadratic: what a registration with a field returns."""
+    kinds = [step.transform.kind for step in transform.steps]
+    plain = not any(step.inverted for step in transform.steps)
+    return plain and kinds[0] == "dense" and (kinds[1:] == [] or (len(kinds) == 2 and kinds[1] in SINGLE_KINDS))
 
 
 # -- construction and validation ----------------------------------------------------------------------------------
@@ -238,7 +250,7 @@ def _composite_from(parts: object) -> Transform:
     transforms = [Transform.from_dict(p) for p in parts]
     inverted = [bool(p.get("inverted", False)) for p in parts]
     return _chain(
-        tuple(step for t, i in zip(transforms, inverted, strict=True) for step in _steps(t.inverse if i else t))
+        tuple(step for t, i in zip(transforms, inverted, strict=True) for step in (t.inverse if i else t).steps)
     )
 
 
@@ -296,10 +308,6 @@ def _checked_field(params: ArrayLike, rectangle: ArrayLike | None) -> tuple[Floa
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------
-
-
-def _steps(t: Transform) -> tuple[Part, ...]:
-    return t.parts if t.kind == "composite" else (Part(t),)
 
 
 def _flip(part: Part) -> Part:
@@ -362,7 +370,7 @@ def _inverse_matrix(t: Transform) -> Transform:
 
 def _apply(t: Transform, xy: Floats) -> Floats:
     with np.errstate(all="ignore"):
-        for transform, inverted in reversed(_steps(t)):
+        for transform, inverted in reversed(t.steps):
             xy = _backward(transform, xy) if inverted else _forward(transform, xy)
     return xy
 
@@ -387,7 +395,7 @@ def _slope(step: Transform, xy: Floats) -> Floats:
 
 def _jacobian(t: Transform, xy: Floats) -> Floats:
     total: Floats = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
-    for transform, inverted in reversed(_steps(t)):
+    for transform, inverted in reversed(t.steps):
         if inverted:
             xy = _backward(transform, xy)
             j = inverse_2x2(_slope(transform, xy))

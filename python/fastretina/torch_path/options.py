@@ -5,7 +5,8 @@ What a field means is said once, in the header of its room (``csrc/<room>/<room>
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 
 from fastretina.config import Config
 
@@ -36,9 +37,9 @@ class RidgeOptions:
 
 @dataclass
 class FeatureOptions:
-    image: ImageOptions = field(default_factory=ImageOptions)
-    detect: NmsOptions = field(default_factory=NmsOptions)
-    ridges: RidgeOptions = field(default_factory=RidgeOptions)
+    image: ImageOptions = dataclasses.field(default_factory=ImageOptions)
+    detect: NmsOptions = dataclasses.field(default_factory=NmsOptions)
+    ridges: RidgeOptions = dataclasses.field(default_factory=RidgeOptions)
 
 
 @dataclass
@@ -87,6 +88,21 @@ class RefineOptions:
 
 
 @dataclass
+class FieldOptions:
+    cells: int = 8
+    max_iterations: int = 6
+    epsilon_px: float = 0.05
+    bend_px: float = 3.0
+    shift_px: float = 8.0
+    samples_per_point: float = 0.3
+    min_points: int = 256
+    min_gain_nats: float = 8.0
+    min_displacement_px: float = 0.4
+    max_displacement_px: float = 20.0
+    min_jacobian: float = 0.3
+
+
+@dataclass
 class QualityOptions:
     min_contrast: float = 0.002
     min_keypoints: int = 8
@@ -110,19 +126,21 @@ class ModelOptions:
     quadratic_gain_nats: float = 15.0
     large_bend_px: float = 2.0
     large_bend_gain_nats: float = 5.0
+    field_gain_nats: float = 40.0
 
 
 @dataclass
 class Options:
-    model: ModelOptions = field(default_factory=ModelOptions)
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    match: MatchOptions = field(default_factory=MatchOptions)
-    guided: GuidedMatchOptions = field(default_factory=GuidedMatchOptions)
-    estimate: EstimateOptions = field(default_factory=EstimateOptions)
-    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
-    refine: RefineOptions = field(default_factory=RefineOptions)
-    quality: QualityOptions = field(default_factory=QualityOptions)
-    ladder: LadderOptions = field(default_factory=LadderOptions)
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    features: FeatureOptions = dataclasses.field(default_factory=FeatureOptions)
+    match: MatchOptions = dataclasses.field(default_factory=MatchOptions)
+    guided: GuidedMatchOptions = dataclasses.field(default_factory=GuidedMatchOptions)
+    estimate: EstimateOptions = dataclasses.field(default_factory=EstimateOptions)
+    upgrade: UpgradeOptions = dataclasses.field(default_factory=UpgradeOptions)
+    refine: RefineOptions = dataclasses.field(default_factory=RefineOptions)
+    field: FieldOptions = dataclasses.field(default_factory=FieldOptions)
+    quality: QualityOptions = dataclasses.field(default_factory=QualityOptions)
+    ladder: LadderOptions = dataclasses.field(default_factory=LadderOptions)
 
 
 def options_of(config: Config) -> Options:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from fastretina.torch_path.match import match, match_guided
 from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
 from fastretina.torch_path.refine import Refinement, apply, refine, ridge_correlation
+from fastretina.torch_path.refine_field import refine_field
 from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
@@ -36,6 +38,9 @@ REPORTED = (
     "ridge_correlation", "matches", "inliers", "inlier_rms_px", "coverage", "overlap", "scale", "rotation_deg",
     "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving", "contrast_fixed", "contrast_moving",
 )  # fmt: skip
+
+
+CHOOSING = ("auto", "dense")  # those for which the model is chosen
 
 
 class Rung(NamedTuple):
@@ -102,7 +107,8 @@ class Pipeline:
         self.options.features.image.multiple = engine.multiple
         # What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
         choice, highest = self.options.model.choice, self.options.upgrade.max_kind
-        self.options.upgrade.max_kind = min(highest, "homography", key=KINDS.index) if choice == "auto" else choice
+        chooses = choice in CHOOSING
+        self.options.upgrade.max_kind = min(highest, "homography", key=KINDS.index) if chooses else choice
         self.rungs = ladder()
         self._timings: Timings = {}
 
@@ -136,7 +142,34 @@ class Pipeline:
                 best = found
             if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
                 break
+        self._deform(fixed, moving, best)
         return best | {"attempts": attempts}
+
+    def _deform(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> None:
+        """Once, on the answer: a smooth local field, where the vessels clearly ask for one. The confidence stays."""
+        aligned, judge = best.pop("aligned"), best.pop("judge")
+        asked = self.options.model.choice == "dense"
+        wanted = asked or (self.options.model.choice == "auto" and best["status"] == "ok")
+        best["field"] = None
+        if aligned is None or best["transform"] is None or not wanted:
+            return
+        with stopwatch(self._timings, "refine"):
+            pair = fixed.poses[Pose(*best["fixed_pose"])], moving.poses[Pose(*best["moving_pose"])]
+            (scale, turn, x), (other, _, y) = pair[0].network_of_input.params[:2]
+            if turn != 0 or other != 0:
+                return  # a turned grid is no grid
+            least = 0.0 if asked else self.options.model.field_gain_nats
+            options = replace(self.options.field, min_gain_nats=max(self.options.field.min_gain_nats, least))
+            found = refine_field(pair[0].ridges, pair[1].ridges, aligned[0], aligned[1], options)
+            if found.control is None:
+                return
+            control = found.control.numpy()
+            verdict = judge(Transform("dense", control, found.rectangle))
+            if verdict["status"] != best["status"]:
+                return
+            best["quality"] |= {name: verdict[name] for name in verdict if name in REPORTED}
+            rectangle = (np.array(found.rectangle) - [x, y, x, y]) / scale
+            best["field"] = control / scale, tuple(rectangle.tolist())
 
     def _shows_enough(self, image: Payload, pose: Pose) -> bool:
         """Would the image room take an image this small?"""
@@ -170,11 +203,18 @@ class Pipeline:
         }  # fmt: skip
         with stopwatch(self._timings, "quality"):
             raw = None if aligned is None else (aligned[0], aligned[1].tolist())
-            verdict = quality(raw, fixed.content, moving.content, **measured, options=self.options.quality)
+
+            def judge(field: Transform | None = None) -> dict[str, Any]:
+                options = self.options.quality
+                return quality(raw, fixed.content, moving.content, **measured, field=field, options=options)
+
+            verdict = judge()
         numbers = measured | verdict
         return {
             "status": verdict["status"],
             "confidence": verdict["confidence"],
+            "aligned": aligned,
+            "judge": judge,
             "transform": None if aligned is None else _to_input_transform(*aligned, fixed, moving),
             "fixed_pose": tuple(fixed.pose),
             "moving_pose": tuple(moving.pose),
@@ -212,8 +252,8 @@ class Pipeline:
             return refine(fixed.ridges, moving.ridges, start_kind, start, kind=target, options=self.options.refine)
 
         choice = self.options.model.choice
-        first = refined(kind, params, "homography" if choice == "auto" else choice)
-        if choice != "auto":
+        first = refined(kind, params, "homography" if choice in CHOOSING else choice)
+        if choice not in CHOOSING:
             return first.kind, first.params
         bent = refined(first.kind, first.params, "quadratic")
         model = self.options.model
