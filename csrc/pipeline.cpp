@@ -70,6 +70,10 @@ double mean_where(const float* value, const std::uint8_t* flag, int n) {
   return count > 0 ? sum / count : 0;
 }
 
+bool chooses_model(TransformChoice choice) {
+  return choice == TransformChoice::automatic || choice == TransformChoice::dense;
+}
+
 // Network px on both sides -> the callers' px on both sides.
 bool to_input(const Transform& T_network, const Features& fixed, const Features& moving, Transform& T_input) {
   Transform back, half;
@@ -112,9 +116,11 @@ Session::Session(std::shared_ptr<Network> network, const Options& options, int t
   require(options.ladder.max_rungs >= 1, "max_rungs", std::to_string(options.ladder.max_rungs), "1 or more");
   options_.features.image.multiple = network_->multiple();
   // What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
-  options_.upgrade.max_kind = options.model.choice == TransformChoice::automatic
+  options_.upgrade.max_kind = chooses_model(options.model.choice)
                                   ? std::min(options.upgrade.max_kind, TransformKind::homography)
                                   : static_cast<TransformKind>(options.model.choice);
+  for (Candidate* candidate : {&candidate_, &result_.best})
+    candidate->control.resize(static_cast<std::size_t>(field_capacity(options.field)));
 }
 
 void Session::prepare(const Image& image, Prepared& out) {
@@ -169,6 +175,7 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
     if (result_.best.quality.status == Status::no_content) break;
   }
   polish(fixed, moving, result_.best);
+  deform(fixed, moving, result_.best);
   result_.timings = timings_;
   return result_;
 }
@@ -289,10 +296,40 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
   return upgraded;
 }
 
+// Once, on the answer: a smooth local field, where the vessels clearly ask for one. On top of a transform that cannot be
+// trusted it would fit whatever is there, so the confidence stays that of the transform.
+void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
+  best.field = {};
+  const bool asked = options_.model.choice == TransformChoice::dense;
+  const bool wanted = asked || (options_.model.choice == TransformChoice::automatic && best.quality.status == Status::ok);
+  if (!wanted || !best.found) return;
+  const Stopwatch stopwatch(timings_.refine);
+  const Features &in_fixed = in_pose(fixed, best.fixed_pose), &in_moving = in_pose(moving, best.moving_pose);
+  const double *N = in_fixed.T_network_input.p, scale = N[0];
+  if (N[1] != 0 || N[3] != 0) return;  // a turned grid is no grid
+
+  FieldOptions options = options_.field;
+  if (!asked) options.min_gain_nats = std::max(options.min_gain_nats, options_.model.field_gain_nats);
+  FieldRefinement refined;
+  backend_.refine_field(context_, workspace_, in_fixed.ridges, in_moving.ridges, best.measured.T_fixed_moving, options,
+                        best.control.data(), &refined);
+  QualityInputs measured = best.measured;
+  measured.field = refined.field;
+  const Quality bent = quality(measured, options_.quality);
+  if (refined.field.empty() || bent.status != best.quality.status) return;
+  best.quality = bent;
+  best.field = refined.field;
+  best.field.x0 = (refined.field.x0 - N[2]) / scale;
+  best.field.y0 = (refined.field.y0 - N[5]) / scale;
+  best.field.step_x /= scale;
+  best.field.step_y /= scale;
+  for (double& d : best.control) d /= scale;
+}
+
 // On the vessels: as a homography, and as a quadratic where that explains clearly more of what the homography leaves.
 Transform Session::align(const Features& fixed, const Features& moving, const Transform& start) {
   const TransformKind asked = static_cast<TransformKind>(options_.model.choice);
-  const bool automatic = options_.model.choice == TransformChoice::automatic;
+  const bool automatic = chooses_model(options_.model.choice);
   const auto refine = [&](const Transform& from, TransformKind kind) {
     RefineOptions options = options_.refine;
     options.kind = kind;
@@ -303,8 +340,9 @@ Transform Session::align(const Features& fixed, const Features& moving, const Tr
   const Refinement first = refine(start, automatic ? TransformKind::homography : asked);
   if (!automatic) return first.T_fixed_moving;
   const Refinement bent = refine(first.T_fixed_moving, TransformKind::quadratic);
-  const bool clearly_more = 1 - bent.score_after < (1 - options_.model.quadratic_gain) * (1 - first.score_after);
-  return clearly_more ? bent.T_fixed_moving : first.T_fixed_moving;
+  const double needed = bent.shift_px >= options_.model.large_bend_px ? options_.model.large_bend_gain_nats
+                                                                      : options_.model.quadratic_gain_nats;
+  return bent.gain_nats >= needed ? bent.T_fixed_moving : first.T_fixed_moving;
 }
 
 }  // namespace fastretina

@@ -15,7 +15,7 @@
 
 namespace fastretina {
 
-enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, homography = 3, quadratic = 4 };
+enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, homography = 3, quadratic = 4, dense = 5 };
 
 // How one attempt shows the two images.
 struct Rung {
@@ -29,9 +29,17 @@ struct LadderOptions {
 };
 
 struct ModelOptions {
-  TransformChoice choice = TransformChoice::automatic;
-  // automatic: a quadratic must remove this share of the ridge disagreement (1 - correlation) that the homography leaves.
-  double quadratic_gain = 0.2;
+  TransformChoice choice = TransformChoice::automatic;  // dense: as automatic, but a field needs less evidence
+  // automatic: log-likelihood of the ridges, in nats, that a quadratic must gain over the homography. Its four further
+  // parameters alone gain two; BIC asks for 13 at a 480-px frame, and neighbouring ridges are not quite independent.
+  double quadratic_gain_nats = 15;
+  // A bend that moves the overlap by more than that (root mean square, network px) is worth having where it is only
+  // likely, since no homography comes near.
+  double large_bend_px = 2;
+  double large_bend_gain_nats = 5;
+  // automatic: what held-out ridges must gain by a field, in nats. Real pairs of one eye that are a px apart from a
+  // homography gain up to 35: few of those who ask for a transform want that px at the price of one that is not smooth.
+  double field_gain_nats = 40;
 };
 
 struct Options {
@@ -42,6 +50,7 @@ struct Options {
   EstimateOptions estimate;
   UpgradeOptions upgrade;
   RefineOptions refine;
+  FieldOptions field;
   QualityOptions quality;
   LadderOptions ladder;
 };
@@ -65,6 +74,8 @@ struct Candidate {
   Quality quality;
   QualityInputs measured;   // in network px
   Transform T_fixed_moving;
+  Field field;              // of FIXED, after T_fixed_moving; empty: none. In `control`
+  std::vector<double> control;
   bool found = false;
   int rung = 0;             // 0: both images as they are
   Pose fixed_pose, moving_pose;
@@ -96,6 +107,7 @@ class Session {
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
   void polish(Prepared& fixed, Prepared& moving, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
+  void deform(Prepared& fixed, Prepared& moving, Candidate& best);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   double peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);

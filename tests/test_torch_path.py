@@ -42,7 +42,7 @@ def result(registrar, pair):
     return registrar.register(pair.fixed, pair.moving)
 
 
-def assert_same(result, expected) -> None:
+def assert_same(result, expected, apart_px=0.05) -> None:
     assert result.status == expected.status
     assert result.confidence == pytest.approx(expected.confidence, abs=0.01)
     for name in ("keypoints_fixed", "keypoints_moving"):
@@ -59,7 +59,7 @@ def assert_same(result, expected) -> None:
         assert result.transform is None
     else:
         assert result.transform.kind == expected.transform.kind
-        assert np.abs(result.transform(GRID) - expected.transform(GRID)).max() < 0.05
+        assert np.abs(result.transform(GRID) - expected.transform(GRID)).max() < apart_px
     if len(ours ^ theirs) == 0:
         assert np.array_equal(result.matches, expected.matches)
         assert np.array_equal(result.inliers, expected.inliers)
@@ -133,7 +133,8 @@ def test_model_can_be_asked_for(pair, model, native):
         for backend in ("torch", "native")
     ]
     assert results[0].transform.kind == model
-    assert_same(*results)
+    # Few ridges hold the corners of a quadratic that nothing asks for: its optimum is flat there.
+    assert_same(*results, apart_px=0.5 if model == "quadratic" else 0.05)
 
 
 def test_dtypes_and_strides_as_in_the_core(registrar, native, pair):
@@ -219,7 +220,8 @@ def climb(registrar, pair, monkeypatch):
         monkeypatch.setattr(pipeline.options.features.image, "working_size", working_size)
         monkeypatch.setattr(pipeline, "_in_pose", lambda image, pose: pose)
         monkeypatch.setattr(pipeline, "_attempt", attempt)
-        monkeypatch.setattr(pipeline, "_polish", lambda fixed, moving, best: best)
+        for after in ("_polish", "_deform"):
+            monkeypatch.setattr(pipeline, after, lambda fixed, moving, best: best)
         return pipeline.register(payload, payload)
 
     return run

@@ -12,6 +12,8 @@ SIMILARITY = Transform("similarity", [[0.0, -2.0, 3.0], [2.0, 0.0, 5.0], [0, 0, 
 AFFINE = Transform("affine", [[1.1, 0.2, -3.0], [0.05, 0.9, 7.0], [0, 0, 1]])
 HOMOGRAPHY = Transform("homography", [[1.02, 0.1, -4.0], [-0.08, 0.97, 6.0], [1e-5, -2e-5, 1]])
 QUADRATIC = Transform("quadratic", [[3, 1.01, 0.02, 1e-5, 2e-5, -1e-5], [5, -0.03, 0.98, 1e-5, -2e-5, 2e-5]])
+CONTROL = np.random.default_rng(3).uniform(-12, 12, (5, 6, 2))
+DENSE = Transform("dense", CONTROL, (100, 80, 600, 500))
 EVERY_KIND = [
     Transform.identity(),
     SIMILARITY,
@@ -20,8 +22,14 @@ EVERY_KIND = [
     QUADRATIC,
     HOMOGRAPHY @ QUADRATIC,
     QUADRATIC.inverse,
+    DENSE,
+    DENSE.inverse,
+    DENSE @ HOMOGRAPHY,
 ]
-IDS = ["identity", "similarity", "affine", "homography", "quadratic", "composite", "inverse"]
+IDS = [
+    *("identity", "similarity", "affine", "homography", "quadratic", "composite", "inverse"),
+    *("dense", "dense inverse", "dense homography"),
+]
 
 
 @pytest.fixture
@@ -45,6 +53,41 @@ def points() -> np.ndarray:
 def test_hand_table(transform: Transform, point: tuple, mapped: tuple) -> None:
     assert transform(point).tolist() == list(mapped)
     assert transform([point]).tolist() == [list(mapped)]
+
+
+def bump(at: float) -> float:
+    """The cubic B-spline, written out from its definition."""
+    t = abs(at)
+    return (4 - 6 * t**2 + 3 * t**3) / 6 if t < 1 else max(0.0, 2 - t) ** 3 / 6
+
+
+def test_a_dense_map_by_hand() -> None:
+    control = np.zeros((3, 3, 2))
+    control[1, 1] = 9, -4.5
+    t = Transform("dense", control, (0, 0, 20, 40))  # steps of 10 and 20 px around (10, 20)
+    assert t([10, 20]) == pytest.approx([10 + 9 * 4 / 9, 20 - 4.5 * 4 / 9])  # two thirds along each axis
+    assert t([20, 20]) == pytest.approx([20 + 9 * (1 / 6) * (2 / 3), 20 - 4.5 * (1 / 6) * (2 / 3)])
+    assert t([10, 40]) == pytest.approx([10 + 9 * (2 / 3) * (1 / 6), 40 - 4.5 * (2 / 3) * (1 / 6)])
+    for outside in ((30, 20), (-10, 20), (10, 60), (10, -20), (1e6, 20), (-1e6, -1e6)):  # two steps away and beyond
+        assert t(outside).tolist() == list(outside)
+
+
+def test_a_dense_map_is_the_sum_of_its_splines(points: np.ndarray) -> None:
+    expected = points.copy()
+    for j in range(5):
+        for i in range(6):
+            centre = (100 + 100 * i, 80 + 105 * j)
+            weight = [bump((x - centre[0]) / 100) * bump((y - centre[1]) / 105) for x, y in points]
+            expected += np.outer(weight, CONTROL[j, i])
+    np.testing.assert_allclose(DENSE(points), expected, atol=1e-12)
+
+
+def test_a_dense_map_is_continuous_where_it_fades(points: np.ndarray) -> None:
+    edge = np.stack([np.full(50, 100 - 2 * 100.0), np.linspace(0, 600, 50)], axis=1)  # the end of its support
+    assert np.abs(DENSE(edge) - edge).max() == 0
+    near = edge + np.array([0.1, 0])
+    assert np.abs(DENSE(near) - near).max() < 1e-7  # it starts as a cube
+    np.testing.assert_allclose(DENSE.jacobian(near), np.broadcast_to(np.eye(2), (50, 2, 2)), atol=1e-5)
 
 
 @pytest.mark.parametrize("t", EVERY_KIND, ids=IDS)
@@ -78,6 +121,10 @@ def test_products_stay_exact_kinds_where_they_can() -> None:
     assert (HOMOGRAPHY @ QUADRATIC).kind == (QUADRATIC @ QUADRATIC).kind == "composite"
     assert QUADRATIC.inverse @ QUADRATIC == Transform.identity()
     assert QUADRATIC.inverse.inverse == QUADRATIC
+    assert (DENSE @ DENSE).kind == (DENSE @ SIMILARITY).kind == "composite"
+    assert DENSE.inverse @ DENSE == Transform.identity()
+    assert DENSE.inverse.inverse == DENSE
+    assert [p.transform.kind for p in (DENSE @ AFFINE @ SIMILARITY).parts] == ["dense", "affine"]
     # neighbours inside a chain are multiplied too
     assert [p.transform.kind for p in (HOMOGRAPHY @ AFFINE @ QUADRATIC).parts] == ["homography", "quadratic"]
 
@@ -123,6 +170,9 @@ def test_equality() -> None:
     assert Transform("affine", np.eye(3)) != Transform("homography", np.eye(3))
     assert Transform("affine", [[1, 0, -0.0], [0, 1, 0], [0, 0, 1]]) == Transform("affine", np.eye(3))
     assert SIMILARITY != "similarity"
+    assert Transform("dense", CONTROL, (100, 80, 600, 500)) == DENSE
+    assert Transform("dense", CONTROL, (100, 80, 600, 501)) != DENSE
+    assert Transform("dense", CONTROL.reshape(6, 5, 2), (100, 80, 600, 500)) != DENSE
 
 
 def test_points_without_an_image_are_not_finite() -> None:
@@ -142,6 +192,13 @@ def test_degenerate_counts() -> None:
     ("make", "message"),
     [
         (lambda: Transform("projective", np.eye(3)), "kind: got 'projective'"),
+        (lambda: Transform("dense", np.zeros((3, 3)), (0, 0, 1, 1)), r"needs \(rows, columns, 2\)"),
+        (lambda: Transform("dense", np.zeros((1, 3, 2)), (0, 0, 1, 1)), "2 or more"),
+        (lambda: Transform("dense", np.zeros((3, 3, 2))), "rectangle: got None"),
+        (lambda: Transform("dense", np.zeros((3, 3, 2)), (0, 0, 0, 1)), "x0 < x1"),
+        (lambda: Transform("dense", np.zeros((3, 3, 2)), (0, 0, np.inf, 1)), "rectangle: NaN or infinity"),
+        (lambda: Transform("dense", np.diag([0, 99, 0])[..., None] * [1, 0], (0, 0, 20, 20)), "field folds"),
+        (lambda: Transform("affine", np.eye(3), (0, 0, 1, 1)), "only a dense transform has one"),
         (lambda: Transform("composite", []), "composite is made by"),
         (lambda: Transform("affine", np.eye(2)), r"needs \(3, 3\)"),
         (lambda: Transform("quadratic", np.eye(3)), r"needs \(2, 6\)"),

@@ -334,3 +334,56 @@ def test_threads_and_simd_levels_give_the_same_bits(name, interpolation):
                 got = ops.warp(moving, TRANSFORMS[name], (170, 110), interpolation=interpolation, threads=threads)
                 results.add((got.image.tobytes(), got.valid.tobytes()))
         assert len(results) == 1, (dtype, channels)
+
+
+DENSE = Transform("dense", np.random.default_rng(4).uniform(-9, 9, (6, 7, 2)), (10, 20, 260, 190))
+
+
+@pytest.mark.parametrize("base", ["identity", "homography", "quadratic", "fold"])
+def test_a_field_is_undone_before_the_base(base):
+    torch = pytest.importorskip("torch")
+    from fastretina.torch_path.warp import warp as twin
+
+    moving = texture(150, 200, np.float32)
+    scaled = Transform.from_matrix([[1.2, 0.1, 20], [-0.1, 1.1, 30]]) if base == "identity" else TRANSFORMS[base]
+    got = ops.warp(moving, DENSE @ scaled, (280, 210))
+    params = torch.from_numpy(np.array(scaled.params))
+    image, valid = twin(
+        torch.from_numpy(moving), scaled.kind, params, (280, 210), field=(DENSE.params, DENSE.rectangle)
+    )
+    assert (got.valid != valid.numpy()).mean() < 1e-3  # only where a position is on the very border
+    both = got.valid & valid.numpy()
+    assert both.any()
+    assert np.abs(got.image - image.numpy())[both].max() < 4e-4  # 1e-4 px, times the steepest gradient
+
+
+def test_a_steep_field_is_undone_too():
+    control = np.zeros((9, 9, 2))
+    control[3:6, 3:6] = 0.9 * 10, 0.5 * 10  # fixed-point steps alone diverge in places
+    steep = Transform("dense", control, (20, 20, 100, 100))
+    ramp = np.broadcast_to(np.arange(128, dtype=np.float32) / 128, (128, 128)).copy()
+    image, valid = ops.warp(ramp, steep, (128, 128))
+    xy = np.stack(np.meshgrid(np.arange(128.0), np.arange(128.0)), -1).reshape(-1, 2)
+    expected = steep.inverse(xy)[:, 0].reshape(128, 128) / 128
+    assert valid[8:-8, 8:-8].all()
+    assert np.abs(image - expected)[8:-8, 8:-8].max() < 2e-6
+
+
+def test_a_field_gives_the_same_bits_for_any_number_of_threads_and_simd_level():
+    moving = texture(150, 200, channels=3)
+    transform = DENSE @ TRANSFORMS["homography"]
+    expected = ops.warp(moving, transform, (280, 210))
+    for level in (0, 1, 2, 3):
+        _core.limit_simd_level(level)
+        for threads in (1, 2, 3):
+            got = ops.warp(moving, transform, (280, 210), threads=threads)
+            assert np.array_equal(got.image, expected.image)
+            assert np.array_equal(got.valid, expected.valid)
+
+
+@pytest.mark.parametrize(
+    "transform", [DENSE.inverse, DENSE @ DENSE, IDENTITY @ shift(1, 2) @ DENSE, DENSE @ TRANSFORMS["quadratic"].inverse]
+)
+def test_other_composites_are_misuse(transform):
+    with pytest.raises(InvalidInput, match="transform: got composite"):
+        ops.warp(texture(20, 20), transform, (20, 20))

@@ -46,6 +46,11 @@ void bind_pair(py::module_& m) {
       FIELD(ConfidenceModel, inlier_ratio) FIELD(ConfidenceModel, overlap) FIELD(ConfidenceModel, inlier_rms_px)
       FIELD(ConfidenceModel, coverage) FIELD(ConfidenceModel, log_peak_to_sidelobe)
       FIELD(ConfidenceModel, inlier_similarity);
+  options<FieldOptions>(m, "FieldOptions")
+      FIELD(FieldOptions, cells) FIELD(FieldOptions, max_iterations) FIELD(FieldOptions, epsilon_px)
+      FIELD(FieldOptions, bend_px) FIELD(FieldOptions, shift_px) FIELD(FieldOptions, samples_per_point)
+      FIELD(FieldOptions, min_points) FIELD(FieldOptions, min_gain_nats) FIELD(FieldOptions, min_displacement_px)
+      FIELD(FieldOptions, max_displacement_px) FIELD(FieldOptions, min_jacobian);
   options<QualityOptions>(m, "QualityOptions") FIELD(QualityOptions, confidence)
       FIELD(QualityOptions, min_contrast) FIELD(QualityOptions, min_keypoints) FIELD(QualityOptions, min_inliers)
       FIELD(QualityOptions, min_scale) FIELD(QualityOptions, max_scale) FIELD(QualityOptions, max_anisotropy)
@@ -66,14 +71,16 @@ void bind_options(py::module_& m) {
   py::native_enum<TransformChoice>(m, "TransformChoice", "enum.IntEnum")
       .value("auto", TransformChoice::automatic).value("similarity", TransformChoice::similarity)
       .value("affine", TransformChoice::affine).value("homography", TransformChoice::homography)
-      .value("quadratic", TransformChoice::quadratic).finalize();
+      .value("quadratic", TransformChoice::quadratic).value("dense", TransformChoice::dense).finalize();
   bind_front(m);
   bind_pair(m);
-  options<ModelOptions>(m, "ModelOptions") FIELD(ModelOptions, choice) FIELD(ModelOptions, quadratic_gain);
+  options<ModelOptions>(m, "ModelOptions") FIELD(ModelOptions, choice) FIELD(ModelOptions, quadratic_gain_nats)
+      FIELD(ModelOptions, large_bend_px) FIELD(ModelOptions, large_bend_gain_nats)
+      FIELD(ModelOptions, field_gain_nats);
   options<Options>(m, "Options")
       FIELD(Options, model) FIELD(Options, features) FIELD(Options, match) FIELD(Options, guided)
-      FIELD(Options, estimate) FIELD(Options, upgrade) FIELD(Options, refine) FIELD(Options, quality)
-      FIELD(Options, ladder);
+      FIELD(Options, estimate) FIELD(Options, upgrade) FIELD(Options, refine) FIELD(Options, field)
+      FIELD(Options, quality) FIELD(Options, ladder);
 }
 
 #undef FIELD

@@ -34,7 +34,7 @@ void bind_quality(py::module_& m) {
   const QualityOptions o;
   m.def(
       "quality",
-      [](const py::object& transform, std::pair<int, int> fixed, std::pair<int, int> moving, double contrast_fixed,
+      [](const py::object& transform, const py::object& field, std::pair<int, int> fixed, std::pair<int, int> moving, double contrast_fixed,
          double contrast_moving, int keypoints_fixed, int keypoints_moving, int matches, int inliers,
          double inlier_rms_px, double coverage, double inlier_similarity, double ridge_correlation, double peak_to_sidelobe, int overlap_px, double min_contrast,
          int min_keypoints, int min_inliers, double min_scale, double max_scale, double max_anisotropy,
@@ -46,6 +46,9 @@ void bind_quality(py::module_& m) {
           in.T_fixed_moving =
               transform_from(parts[0].cast<int>(), checked<double>(parts[1], "params", 1, "a (12,) float64 array"));
         }
+        HeldField held;
+        hold(field, held);
+        in.field = held.field;
         in.fixed = {fixed.first, fixed.second};
         in.moving = {moving.first, moving.second};
         require(in.fixed.width > 0 && in.fixed.height > 0, "fixed_size", "an empty frame", "positive sides");
@@ -70,7 +73,7 @@ void bind_quality(py::module_& m) {
         return to_dict(quality(in, {QualityOptions{}.confidence, min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
                                     min_overlap, min_confidence}));
       },
-      py::arg("transform"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),
+      py::arg("transform"), py::arg("field"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),
       py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"),
       py::arg("inliers"), py::arg("inlier_rms_px"), py::arg("coverage"),
       py::arg("inlier_similarity"), py::arg("ridge_correlation"), py::arg("peak_to_sidelobe"),

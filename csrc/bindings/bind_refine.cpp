@@ -75,8 +75,24 @@ py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& movi
     py::gil_scoped_release release;
     cpu::refine(session.context, session.workspace, f.map, m.map, start, options, &out);
   }
-  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.iterations,
-                        out.refused);
+  return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.gain_nats,
+                        out.shift_px, out.iterations, out.refused);
+}
+
+py::tuple refine_field(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
+                       const Array<double>& params, const FieldOptions& options) {
+  HeldMap f, m;
+  hold(fixed, "fixed", f);
+  hold(moving, "moving", m);
+  const Transform start = transform_from(kind, params);
+  require(options.cells >= 1 && options.cells <= 64, "cells", std::to_string(options.cells), "a value from 1 to 64");
+  std::vector<double> control(static_cast<std::size_t>(field_capacity(options)));
+  FieldRefinement out;
+  {
+    py::gil_scoped_release release;
+    cpu::refine_field(session.context, session.workspace, f.map, m.map, start, options, control.data(), &out);
+  }
+  return py::make_tuple(field_to(out.field), out.gain_nats, out.score_before, out.score_after, out.iterations);
 }
 
 py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
@@ -117,6 +133,23 @@ void bind_refine(py::module_& m) {
       py::arg("epsilon_px") = o.epsilon_px, py::arg("max_shift_px") = o.max_shift_px,
       py::arg("max_frame_shift_px") = o.max_frame_shift_px, py::arg("bend_px") = o.bend_px,
       py::arg("samples_per_point") = o.samples_per_point, py::arg("min_points") = o.min_points);
+  const FieldOptions d;
+  m.def(
+      "refine_field",
+      [](Session& session, const py::tuple& fixed, const py::tuple& moving, int kind, const Array<double>& params,
+         int cells, int max_iterations, double epsilon_px, double bend_px, double shift_px, double samples_per_point,
+         int min_points, double min_gain_nats, double min_displacement_px, double max_displacement_px,
+         double min_jacobian) {
+        return refine_field(session, fixed, moving, kind, params,
+                            {cells, max_iterations, epsilon_px, bend_px, shift_px, samples_per_point, min_points,
+                             min_gain_nats, min_displacement_px, max_displacement_px, min_jacobian});
+      },
+      py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("kind"), py::arg("params"), py::kw_only(),
+      py::arg("cells") = d.cells, py::arg("max_iterations") = d.max_iterations, py::arg("epsilon_px") = d.epsilon_px,
+      py::arg("bend_px") = d.bend_px, py::arg("shift_px") = d.shift_px,
+      py::arg("samples_per_point") = d.samples_per_point, py::arg("min_points") = d.min_points,
+      py::arg("min_gain_nats") = d.min_gain_nats, py::arg("min_displacement_px") = d.min_displacement_px,
+      py::arg("max_displacement_px") = d.max_displacement_px, py::arg("min_jacobian") = d.min_jacobian);
   m.def("ridge_correlation", &correlation, py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("kind"),
         py::arg("params"));
 }

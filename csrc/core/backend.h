@@ -27,6 +27,7 @@ struct Backend {
   decltype(&cpu::upgrade) upgrade;
   decltype(&cpu::ridges) ridges;
   decltype(&cpu::refine) refine;
+  decltype(&cpu::refine_field) refine_field;
   decltype(&cpu::ridge_correlation) ridge_correlation;
   decltype(&cpu::warp) warp;
 };

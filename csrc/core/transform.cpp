@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/field.h"
+
 namespace fastretina {
 namespace {
 
@@ -31,13 +33,16 @@ bool invert(const Transform& t, Transform& inverse) {
   return true;
 }
 
-bool invert_point(const Transform& t, Point target, Point start, Point& solution) {
+namespace {
+
+template <class Map>
+bool newton(const Map& map, Point target, Point start, Point& solution) {
   constexpr int kIterations = 50;
   constexpr double kTolerancePx = 1e-9;
   Point q = start;
   for (int i = 0; i < kIterations; ++i) {
-    const Point m = apply(t, q);
-    const Jacobian j = jacobian(t, q);
+    const Point m = apply(map, q);
+    const Jacobian j = jacobian(map, q);
     const double determinant = j.determinant();
     if (!std::isfinite(determinant) || determinant == 0) return false;
     const double ex = target.x - m.x, ey = target.y - m.y;
@@ -50,6 +55,16 @@ bool invert_point(const Transform& t, Point target, Point start, Point& solution
     }
   }
   return false;
+}
+
+}  // namespace
+
+bool invert_point(const Transform& t, Point target, Point start, Point& solution) {
+  return newton(t, target, start, solution);
+}
+
+bool invert_point(const Field& f, Point target, Point start, Point& solution) {
+  return newton(f, target, start, solution);
 }
 
 namespace {

@@ -42,6 +42,12 @@ FR_HD Jacobian jacobian(const Transform& t, Point q) {
   return {(p[0] - m.x * p[6]) / w, (p[1] - m.x * p[7]) / w, (p[3] - m.y * p[6]) / w, (p[4] - m.y * p[7]) / w};
 }
 
+// Row-major product: first `inner`.
+FR_HD Jacobian operator*(const Jacobian& outer, const Jacobian& inner) {
+  return {outer.a * inner.a + outer.b * inner.c, outer.a * inner.b + outer.b * inner.d,
+          outer.c * inner.a + outer.d * inner.c, outer.c * inner.b + outer.d * inner.d};
+}
+
 // Matrix kinds only: the matrix of the quadratic's affine part would be a different map.
 bool invert(const Transform& t, Transform& inverse);  // false: singular, or quadratic
 

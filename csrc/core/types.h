@@ -91,6 +91,27 @@ struct Transform {
   double p[12] = {1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0};
 };
 
+// x' = x + d(x), d a uniform cubic B-spline of control displacements that somebody else owns (core/field.h). Where there
+// is no control point it counts as 0, so that d fades to 0 within two steps outside the grid.
+struct Field {
+  const double* control = nullptr;  // rows x columns x 2: dx, dy, px
+  int columns = 0, rows = 0;        // 0: no field
+  double x0 = 0, y0 = 0;            // of the first control point, px
+  double step_x = 1, step_y = 1;    // from one control point to the next, px
+
+  bool empty() const { return columns <= 0 || rows <= 0; }
+};
+
+// MOVING (x, y) to FIXED: first the transform, then the field, which lies in FIXED. A Transform alone is one, too.
+struct Deformation {
+  Transform base;
+  Field field;
+
+  Deformation() = default;
+  Deformation(const Transform& transform) : base(transform) {}
+  Deformation(const Transform& transform, const Field& field_) : base(transform), field(field_) {}
+};
+
 enum class Precision : int { f32 = 0, bf16 = 1, f16 = 2, i8 = 3 };
 
 }  // namespace fastretina

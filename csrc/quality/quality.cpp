@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/transform.h"
+#include "core/field.h"
 #include "quality/quality_math.h"
 
 namespace fastretina {
@@ -16,10 +16,10 @@ double side(const Transform& t, Point p) {
   return t.kind == TransformKind::homography ? t.p[6] * p.x + t.p[7] * p.y + t.p[8] : 1;
 }
 
-void shape(const Transform& t, Size moving, Quality& out) {
+void shape(const Deformation& t, Size moving, Quality& out) {
   const Point centre{(moving.width - 1) / 2.0, (moving.height - 1) / 2.0};
   const Jacobian at_centre = jacobian(t, centre);
-  const double determinant = at_centre.determinant(), centre_side = side(t, centre);
+  const double determinant = at_centre.determinant(), centre_side = side(t.base, centre);
   out.scale = std::sqrt(std::abs(determinant));
   out.rotation_deg = quality_math::rotation_deg(at_centre);
   out.mirrored = determinant < 0;
@@ -28,7 +28,7 @@ void shape(const Transform& t, Size moving, Quality& out) {
   for (int iy = 0; iy < kGrid; ++iy)
     for (int ix = 0; ix < kGrid; ++ix) {
       const Point p{(moving.width - 1.0) * ix / (kGrid - 1), (moving.height - 1.0) * iy / (kGrid - 1)};
-      if (!(side(t, p) * centre_side > 0)) {
+      if (!(side(t.base, p) * centre_side > 0)) {
         out.pole = true;
         continue;
       }
@@ -78,7 +78,7 @@ const char* status_name(Status status) {
 Quality quality(const QualityInputs& inputs, const QualityOptions& options) {
   Quality out;
   if (inputs.found) {
-    shape(inputs.T_fixed_moving, inputs.moving, out);
+    shape({inputs.T_fixed_moving, inputs.field}, inputs.moving, out);
     out.overlap = overlap(inputs, out.scale);
   }
   if (no_content(inputs, options)) {

@@ -27,6 +27,7 @@ const char* status_name(Status status);
 // What the rooms before measured. Lengths in network px.
 struct QualityInputs {
   Transform T_fixed_moving;
+  Field field;  // after it; empty: none
   bool found = false;
   Size fixed, moving;  // content sizes at network scale
   double contrast_fixed = 0, contrast_moving = 0;

@@ -12,6 +12,10 @@
 // Levenberg-Marquardt steps on a posterior: the terms that bend the map have a prior, so that few ridges bend nothing.
 // Where two lines cross the directions disagree, which is what keeps wrong overlaps from scoring.
 // It never returns a lower score than it got.
+//
+// refine_field() adds what no such transform holds: a smooth displacement of FIXED (core/field.h), coarse to fine by
+// Levenberg-Marquardt on the same posterior, with a prior on bending. The field is kept only where it also raises the
+// correlation on lattice points that had no part in the fit, so that noise never bends.
 #pragma once
 
 #include <cstddef>
@@ -60,8 +64,8 @@ struct RefineOptions {
       TransformKind::identity;     // of the result; the start's kind where that is higher (identity: keep it)
   int max_iterations = 30;         // a level
   double epsilon_px = 0.02;        // a level ends when no point moves further, in level px
-  double max_shift_px = 30.0;      // a refinement that moves a point of the overlap further is refused
-  double max_frame_shift_px = 60;  // the same for the corners of the MOVING frame: nothing extrapolates wildly
+  double max_shift_px = 60.0;      // a refinement that moves a point of the overlap further is refused
+  double max_frame_shift_px = 120; // the same for the corners of the MOVING frame: nothing extrapolates wildly
   double bend_px = 10.0;           // prior deviation of the bending terms, as displacement half a frame from its centre
   double samples_per_point = 0.1;  // how many independent observations a point counts for against the prior
   int min_points = 64;             // fewer points in the overlap: nothing is refined
@@ -71,9 +75,37 @@ struct Refinement {
   Transform T_fixed_moving;
   double score_before = 0.0;  // ridge_correlation of the start, in [-1, 1]
   double score_after = 0.0;   // >= score_before
+  // Log-likelihood that the result gains over the start, in nats: how clearly the ridges ask for it.
+  double gain_nats = 0.0;
+  double shift_px = 0.0;      // root mean square over the overlap of how far points moved
   int iterations = 0;         // over all levels
   bool refused = false;       // a bound was hit: the start is returned
 };
+
+struct FieldOptions {
+  int cells = 8;                    // grid steps along the longer side of FIXED
+  int max_iterations = 6;           // a level
+  double epsilon_px = 0.05;         // a level ends when no control point moves further, in level px
+  double bend_px = 3.0;             // prior deviation of a second difference of neighbouring control points
+  double shift_px = 8.0;            // prior deviation of a displacement
+  double samples_per_point = 0.3;   // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
+  int min_points = 256;             // fewer points in the overlap: no field
+  double min_gain_nats = 8;         // log-likelihood that held-out points must gain
+  double min_displacement_px = 0.4; // root mean square over the overlap; less is not worth a field
+  double max_displacement_px = 20;  // a field that moves a point further is refused
+  double min_jacobian = 0.3;        // the same for one that shrinks an area further
+};
+
+struct FieldRefinement {
+  Field field;             // empty: none is supported. Its control points lie in the memory that the caller gave
+  double gain_nats = 0;    // log-likelihood that the held-out points gained, as far as they were asked
+  double score_before = 0; // correlation over the lattice points without
+  double score_after = 0;  // and with the field
+  int iterations = 0;      // over all fits
+};
+
+// Numbers that the control points of a field may need.
+constexpr int field_capacity(const FieldOptions& options) { return 2 * (options.cells + 4) * (options.cells + 4); }
 
 namespace cpu {
 // plane, mask: same size, mask 0 or non-zero, plane 0 outside the mask.
@@ -81,8 +113,13 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
+// T_fixed_moving: as refine() leaves it. control: field_capacity() numbers. On a pair that needs no field it stops
+// after a third of the work.
+void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+                  const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out);
 // Correlation of the finest levels over the overlap under T, on every second pixel of every `row_step`th row of MOVING:
-// at kRidgeRowStep the score of refine, and the best single number of quality. 0 where fewer than 32 lattice points overlap or one of the maps is flat.
+// at kRidgeRowStep the score of refine, and the best single number of quality. 0 where fewer than 32 lattice points
+// overlap or one of the maps is flat.
 // overlap_px (may be NULL): how many MOVING pixels land inside the FIXED field of view.
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                          const Transform& T_fixed_moving, int row_step, int* overlap_px);
@@ -92,6 +129,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
             const RidgeOptions& options, const RidgeMap& out);
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out);
+void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+                  const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out);
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                          const Transform& T_fixed_moving, int row_step, int* overlap_px);
 }  // namespace cuda

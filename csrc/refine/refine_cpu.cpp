@@ -42,12 +42,12 @@ double frame_shift(const Transform& a, const Transform& b, View<const RidgePixel
 // false: a bound was hit, or there is nothing to refine on.
 bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
            const Transform& start, TransformKind kind, const RefineOptions& options, Transform& result,
-           int& iterations) {
+           Refinement& out) {
   Model model;
   const Frame frame = frame_of(moving);
   if (!model_of(start, kind, frame, model)) return false;
   const Model first = model;
-  double shift = 0;
+  double furthest = 0;
   for (int k = 0; k < kRidgeLevels; ++k) {
     const View<RidgePixel>&f = fixed.level[k], &m = moving.level[k];
     if (std::min({f.width, f.height, m.width, m.height}) < 2) {
@@ -57,11 +57,12 @@ bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, 
     const Workspace::Frame scratch(workspace);
     Level level(context, workspace, fixed, moving, k, options, first);
     if (level.choose(fixed, moving, model) < std::max(options.min_points, kLanes)) return false;
-    iterations += level.run(model);
-    shift = level.reach(first, model);
+    out.iterations += level.run(model);
+    furthest = level.reach(first, model);
+    out.shift_px = level.shift(first, model);
   }
   result = transform_of(model);
-  return shift <= options.max_shift_px && frame_shift(start, result, finest(moving)) <= options.max_frame_shift_px;
+  return furthest <= options.max_shift_px && frame_shift(start, result, finest(moving)) <= options.max_frame_shift_px;
 }
 
 void check(const RefineOptions& options) {
@@ -136,17 +137,24 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   check(options);
   *out = {};
   out->T_fixed_moving = start;
-  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, kRidgeRowStep, nullptr);
+  int overlap_px = 0;
+  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, kRidgeRowStep, &overlap_px);
   const TransformKind kind = std::max({start.kind, options.kind, TransformKind::similarity});
   Transform result;
-  if (!climb(context, workspace, fixed, moving, start, kind, options, result, out->iterations)) {
+  if (!climb(context, workspace, fixed, moving, start, kind, options, result, *out)) {
     out->refused = true;
+    out->shift_px = 0;
     return;
   }
   const double score = ridge_correlation(context, workspace, fixed, moving, result, kRidgeRowStep, nullptr);
-  if (!(score > out->score_before)) return;
+  if (!(score > out->score_before)) {
+    out->shift_px = 0;
+    return;
+  }
   out->T_fixed_moving = result;
   out->score_after = score;
+  const double independent = overlap_px * options.samples_per_point / (kPointStepPx * kPointStepPx);
+  out->gain_nats = independent * (misfit(out->score_before) - misfit(score));
 }
 
 }  // namespace fastretina::cpu

@@ -31,7 +31,8 @@ class Level {
   // Improves the model. The number of iterations.
   int run(refine_math::Model& model);
 
-  double reach(const refine_math::Model& a, const refine_math::Model& b) const;  // of the overlap, plane px
+  double reach(const refine_math::Model& a, const refine_math::Model& b) const;  // of the overlap's corners, plane px
+  double shift(const refine_math::Model& a, const refine_math::Model& b) const;  // of its points, root mean square
 
  private:
   Normal measure(const refine_math::Model& model) const;

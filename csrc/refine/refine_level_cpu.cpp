@@ -127,8 +127,7 @@ Normal Level::measure(const Model& model) const {
   s += 3 * q;
   out.ff = std::max(0.0, sums[s] - sums[s + 2] * sums[s + 2] / n_), out.fm = sums[s + 1], out.fs = sums[s + 2];
   out.correlation = out.fm / std::sqrt(out.ff * mm_ + 1e-12);
-  const double r = std::min(std::max(out.correlation, 0.0), 0.999999);
-  out.cost = 0.5 * independent_ * std::log(1 - r * r);
+  out.cost = independent_ * misfit(out.correlation);
   for (int j = 0; j < q; ++j) {
     const double d = model.p[j] - prior_.p[j];
     out.cost += 0.5 * precision(j) * d * d;
@@ -201,6 +200,20 @@ double Level::reach(const Model& a, const Model& b) const {
       most = w > 0 && std::isfinite(d) ? std::max(most, d) : 1e30;
     }
   return most;
+}
+
+double Level::shift(const Model& a, const Model& b) const {
+  const FloatMap ma = float_map(a, 1), mb = float_map(b, 1);
+  double sum = 0;
+  for (int i = 0; i < n_; ++i) {
+    float xa, ya, xb, yb, w;
+    map_point(ma, points_.u[i], points_.v[i], xa, ya, w);
+    map_point(mb, points_.u[i], points_.v[i], xb, yb, w);
+    const double dx = static_cast<double>(xa) - static_cast<double>(xb);
+    const double dy = static_cast<double>(ya) - static_cast<double>(yb);
+    sum += dx * dx + dy * dy;
+  }
+  return std::sqrt(sum / std::max(n_, 1));
 }
 
 int Level::run(Model& model) {

@@ -79,6 +79,17 @@ FR_HD float s2_of(std::uint32_t pixel) {
   return static_cast<float>(static_cast<std::int32_t>(pixel >> 16 & 255) - 128) * (1.0f / 127);
 }
 
+constexpr int kPointStepPx = 5;  // of the lattice of points, or more where that is more points than fit
+
+// ---- likelihood ----
+
+// Minus the log-likelihood of Gaussian residuals of unknown gain, offset and variance, per independent sample, where
+// the correlation is r; a correlation below 0 is none.
+FR_HD double misfit(double r) {
+  const double bounded = r > 0 ? (r < 0.999999 ? r : 0.999999) : 0.0;
+  return 0.5 * std::log(1 - bounded * bounded);
+}
+
 // ---- the map in normalised coordinates ----
 // u = (x - centre) / radius of MOVING; X = (polynomial of u, v) / (w0 + w1 u + w2 v) + origin of FIXED. Every kind
 // fits in.

@@ -15,7 +15,6 @@ using namespace refine_math;
 
 constexpr int kRowGrain = 16;  // even: a chunk holds whole row pairs
 constexpr int kPad = 64;       // zeros on either side of a row buffer, at least kMaxRadius
-constexpr int kPointStep = 5;  // px
 
 struct Planes {
   View<float> at[3];  // strength, c2, s2
@@ -213,7 +212,7 @@ void halve(const Context& context, Workspace& workspace, const Planes& from, con
 // A lattice over the field of view. Ridge tops alone would be fewer points, but say nothing of where no vessel is: they
 // leave a bias that a lattice has not, and jittering the lattice makes it a worse quadrature.
 void choose_points(View<const RidgePixel> level, double area, const RidgeMap& out) {
-  int step = kPointStep;
+  int step = kPointStepPx;
   while (static_cast<double>(step) * step * out.capacity < area) ++step;
   int count = 0;
   for (int y = step / 2; y < level.height; y += step)

@@ -25,13 +25,13 @@ struct MutableImage {
 
 namespace cpu {
 // Resamples `moving` into the frame of `out` (same type and channels). T_fixed_moving maps MOVING -> FIXED; the room
-// inverts it (numerically for the quadratic). valid: out-sized, 1 where the source pixel lies inside `moving`
+// inverts it (numerically for the quadratic and the field). valid: out-sized, 1 where the source pixel lies inside `moving`
 // (centres within [-1/2, size - 1/2]); elsewhere out is 0. Sizes beyond 32767 px are fine.
-void warp(const Context& context, Workspace& workspace, const Image& moving, const Transform& T_fixed_moving,
+void warp(const Context& context, Workspace& workspace, const Image& moving, const Deformation& T_fixed_moving,
           const WarpOptions& options, const MutableImage& out, View<std::uint8_t> valid);
 }  // namespace cpu
 namespace cuda {
-void warp(const Context& context, Workspace& workspace, const Image& moving, const Transform& T_fixed_moving,
+void warp(const Context& context, Workspace& workspace, const Image& moving, const Deformation& T_fixed_moving,
           const WarpOptions& options, const MutableImage& out, View<std::uint8_t> valid);
 }  // namespace cuda
 

@@ -19,6 +19,7 @@ constexpr int kTileRows = 32;  // a tile is kSpan x kTileRows: its source stays 
 // FIXED -> MOVING.
 struct Inverse {
   bool quadratic = false, projective = false;
+  Field field;  // empty, or undone first
   double matrix[9] = {};
   Transform forward;  // the quadratic's
   Point centre, centre_image;
@@ -117,6 +118,39 @@ void locate_quadratic(const Inverse& inverse, int x, int y, Point& guess, Positi
   guess = inverse.linear({static_cast<double>(x + kSpan), static_cast<double>(y)});
 }
 
+// A point of FIXED without the field -> MOVING. false: there is none.
+bool undo_base(const Inverse& inverse, Point s, Point start, Point& q) {
+  if (inverse.quadratic)
+    return solve_quadratic(inverse.forward, s, start, inverse.centre_jacobian.determinant(), inverse.far, q);
+  const double* m = inverse.matrix;
+  const double w = inverse.projective ? m[6] * s.x + m[7] * s.y + m[8] : 1.0;
+  q = {(m[0] * s.x + m[1] * s.y + m[2]) / w, (m[3] * s.x + m[4] * s.y + m[5]) / w};
+  return w > 0 && std::abs(q.x) < kFarPx && std::abs(q.y) < kFarPx;
+}
+
+// Pixel by pixel; the displacements of the last two tell where to look for the next.
+void locate_displaced(const Inverse& inverse, int x, int y, Positions& p) {
+  Point d = displacement(inverse.field, {static_cast<double>(x), static_cast<double>(y)}), before = d, q;
+  bool found = false, based = false;
+  p.base_x = p.base_y = 0;
+  for (int i = 0; i < p.count; ++i) {
+    const Point target{static_cast<double>(x + i), static_cast<double>(y)};
+    Point next{2 * d.x - before.x, 2 * d.y - before.y};
+    const bool placed = solve_field(inverse.field, target, next);
+    before = i == 0 ? next : d;
+    d = next;
+    const Point s{target.x - d.x, target.y - d.y};
+    found = placed && undo_base(inverse, s, found ? q : inverse.linear(s), q);
+    if (found && !based) {
+      based = true;
+      p.base_x = static_cast<std::int64_t>(std::floor(q.x));
+      p.base_y = static_cast<std::int64_t>(std::floor(q.y));
+    }
+    p.x[i] = found ? static_cast<float>(q.x - static_cast<double>(p.base_x)) : std::numeric_limits<float>::quiet_NaN();
+    p.y[i] = found ? static_cast<float>(q.y - static_cast<double>(p.base_y)) : std::numeric_limits<float>::quiet_NaN();
+  }
+}
+
 // low <= p <= high on the pixel axis, seen from the base.
 void axis_bounds(double low, double high, std::int64_t base, float& out_low, float& out_high) {
   out_low = static_cast<float>(low - static_cast<double>(base));
@@ -155,7 +189,7 @@ void sample_span(const Job& job, const Positions& p, std::byte* out, std::uint8_
 
 std::size_t bytes_of(PixelType type) { return type == PixelType::u8 ? 1 : type == PixelType::u16 ? 2 : 4; }
 
-void check(const Image& moving, const Transform& t, const WarpOptions& options, const MutableImage& out,
+void check(const Image& moving, const Deformation& t, const WarpOptions& options, const MutableImage& out,
            View<std::uint8_t> valid) {
   require(moving.data != nullptr && moving.width > 0 && moving.height > 0, "moving", "an empty image", "pixels");
   require(moving.channels >= 1 && moving.channels <= 4, "moving", std::to_string(moving.channels) + " channels",
@@ -167,16 +201,17 @@ void check(const Image& moving, const Transform& t, const WarpOptions& options, 
           "the size of out, or an empty view");
   const int i = static_cast<int>(options.interpolation);
   require(i >= 0 && i <= 2, "interpolation", std::to_string(i), "0 (nearest), 1 (linear) or 2 (cubic)");
-  for (const double p : t.p) require(std::isfinite(p), "transform", "NaN or infinity", "finite parameters");
+  for (const double p : t.base.p) require(std::isfinite(p), "transform", "NaN or infinity", "finite parameters");
 }
 
 }  // namespace
 
-void warp(const Context& context, Workspace& workspace, const Image& moving, const Transform& T_fixed_moving,
+void warp(const Context& context, Workspace& workspace, const Image& moving, const Deformation& T_fixed_moving,
           const WarpOptions& options, const MutableImage& out, View<std::uint8_t> valid) {
   (void)workspace;
   check(moving, T_fixed_moving, options, out, valid);
-  const Inverse inverse = make_inverse(T_fixed_moving, moving);
+  Inverse inverse = make_inverse(T_fixed_moving.base, moving);
+  inverse.field = T_fixed_moving.field;
   const Job job{
       {static_cast<const std::byte*>(moving.data), moving.width, moving.height, moving.channels, moving.row_bytes},
       choose_sampler(moving.type, moving.channels, options.interpolation),
@@ -190,7 +225,9 @@ void warp(const Context& context, Workspace& workspace, const Image& moving, con
     for (int x = 0; x < out.width; x += kSpan) {
       p.count = std::min(kSpan, out.width - x);
       for (int y = begin; y < end; ++y) {
-        if (inverse.quadratic)
+        if (!inverse.field.empty())
+          locate_displaced(inverse, x, y, p);
+        else if (inverse.quadratic)
           locate_quadratic(inverse, x, y, guesses[y - begin], p);
         else
           locate_matrix(inverse, x, y, p);

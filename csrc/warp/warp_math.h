@@ -9,6 +9,7 @@
 #include <cstdint>
 
 #include "core/hd.h"
+#include "core/field.h"
 #include "core/transform.h"
 #include "warp/warp.h"
 
@@ -117,6 +118,23 @@ FR_HD bool solve_quadratic(const Transform& t, Point target, Point start, double
     if (std::fabs(dx) + std::fabs(dy) < 1e-9 * (1 + reach)) return jacobian(t, q).determinant() * orientation > 0;
   }
   return false;
+}
+
+// The d(s) with s + d(s) = target, by fixed-point steps from a guess: neighbours differ by little, and a field that does not
+// fold is steep nowhere that matters. Newton's method where that does not end. false: none was found.
+FR_HD bool solve_field(const Field& f, Point target, Point& d) {
+  constexpr int kSteps = 8;
+  constexpr double kTolerancePx = 5e-5;
+  for (int i = 0; i < kSteps; ++i) {
+    const Point next = displacement(f, {target.x - d.x, target.y - d.y});
+    const double change = std::fabs(next.x - d.x) + std::fabs(next.y - d.y);
+    d = next;
+    if (change <= kTolerancePx) return true;
+  }
+  Point solution;
+  if (!invert_point(f, target, {target.x - d.x, target.y - d.y}, solution)) return false;
+  d = {target.x - solution.x, target.y - solution.y};
+  return true;
 }
 
 // --- samples ----------------------------------------------------------------------------------------------------

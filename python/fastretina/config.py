@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("auto", *ENGINES),
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
-    "transform": ("auto", *SINGLE_KINDS[1:]),
+    "transform": ("auto", *SINGLE_KINDS[1:], "dense"),
 }
 MIN_SIDE_PX = 64  # of an image, and of the working size
 MAX_THREADS = 1024

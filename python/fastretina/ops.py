@@ -20,8 +20,9 @@ import numpy as np
 
 from fastretina import _core, engines
 from fastretina.config import MAX_THREADS, nearest, usable_cores
+from fastretina.displacement import Rectangle
 from fastretina.errors import InvalidInput
-from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform import SINGLE_KINDS, Transform, is_deformation
 
 _local = threading.local()  # .sessions and .engines of the calling thread
 _of_parent: list[dict[str, Any]] = []
@@ -252,21 +253,21 @@ def warp(
 ) -> Warped:
     """``moving`` (H, W) or (H, W, 1...4), uint8, uint16 or float32, resampled into a frame of ``size`` (width, height).
 
-    ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` (no composite). Every pixel is mapped
-    back, exactly for matrices and by Newton's method for quadratics; it is valid where it lands within
-    [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's fold, that shows the moving centre.
-    ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps outside repeat the border pixel. Integers
-    are clamped to their range and rounded half up. Frames of any size (no 32767-px limit); nothing but the result is
-    allocated.
+    ``transform`` maps MOVING -> FIXED: a :class:`fastretina.transform.Transform` of one kind, or dense @ one of the
+    others. Every pixel is mapped back, exactly for matrices, by Newton's method for quadratics, to 1e-4 px for dense
+    maps; it is valid where it lands within [-1/2, size - 1/2] on the side of a homography's pole, or of a quadratic's
+    fold, that shows the moving centre. ``interpolation``: "nearest", "linear" or "cubic" (Keys, a = -0.75); taps
+    outside repeat the border pixel. Integers are clamped to their range and rounded half up. Frames of any size (no
+    32767-px limit); nothing but the result is allocated.
 
     Raises InvalidInput for another dtype or shape, a transform that cannot be inverted, an unknown interpolation.
     """
     if interpolation not in _INTERPOLATIONS:
         raise InvalidInput(f"interpolation: got {interpolation!r}, expected one of {', '.join(_INTERPOLATIONS)}")
-    kind, params = _kind_and_params(transform)
+    base, field = _base_and_field(transform)
     width, height = _size("size", size)
     order = _INTERPOLATIONS.index(interpolation)
-    image, valid = _core.warp(_session(threads), moving, kind, params, height, width, interpolation=order)
+    image, valid = _core.warp(_session(threads), moving, *base, field, height, width, interpolation=order)
     return Warped(image, valid.view(np.bool_))
 
 
@@ -302,6 +303,15 @@ def _kind_and_params(transform: Transform) -> tuple[int, np.ndarray]:
     values = np.asarray(transform.params, np.float64).ravel()
     params[: values.size] = values
     return SINGLE_KINDS.index(transform.kind), params
+
+
+def _base_and_field(transform: Transform) -> tuple[tuple[int, np.ndarray], tuple[np.ndarray, Rectangle] | None]:
+    """``dense @ base`` as the core takes it: the base, and the field's control points and rectangle, or None."""
+    if not isinstance(transform, Transform) or not is_deformation(transform):
+        return _kind_and_params(transform), None
+    dense, *base = (step.transform for step in transform.steps)
+    assert dense.rectangle is not None  # it is dense
+    return _kind_and_params(base[0] if base else Transform.identity()), (dense.params, dense.rectangle)
 
 
 def _transform(kind: int, params: np.ndarray) -> Transform:
@@ -479,6 +489,10 @@ class Refinement(NamedTuple):
     """Ridge correlation of the start, in [-1, 1]."""
     score_after: float
     """Ridge correlation of the result, at least score_before."""
+    gain_nats: float
+    """Log-likelihood that the result gains over the start: how clearly the ridges ask for it."""
+    shift_px: float
+    """How far the points of the overlap moved, root mean square."""
     iterations: int
     refused: bool
     """A bound was hit, or the overlap was too small: the transform is the start."""
@@ -503,6 +517,37 @@ def refine(
     raw = _run(_core.refine, _session(threads), *maps, *_kind_and_params(start), kind=number, **options)
     found, *rest = raw
     return Refinement(_transform(*found), *rest)
+
+
+class FieldRefinement(NamedTuple):
+    """What refine_field found."""
+
+    field: Transform | None
+    """A dense map of FIXED onto itself, plane pixels: ``field @ start`` is the result. None: none is supported."""
+    gain_nats: float
+    """Log-likelihood that held-out lattice points gained, as far as they were asked."""
+    score_before: float
+    """Correlation over the lattice points without a field, and with it. 0 where the held-out points said no."""
+    score_after: float
+    iterations: int
+
+
+def refine_field(
+    fixed: Ridges, moving: Ridges, start: Transform, *, threads: int = 1, **options: Any
+) -> FieldRefinement:
+    """A smooth displacement of FIXED on top of ``start`` (MOVING -> FIXED, as ``refine`` leaves it), where supported.
+
+    The field is a cubic B-spline with ``cells`` grid steps along the longer side of FIXED. It is fitted to one half of
+    a chessboard of points and judged on the other, both ways; it must gain ``min_gain_nats`` there. Further options
+    (defaults are the core's): ``max_iterations`` a level, ``epsilon_px``; ``bend_px`` and ``shift_px``, prior
+    deviations of second differences and displacements; ``samples_per_point``, ``min_points``; the bounds
+    ``min_displacement_px`` (root mean square), ``max_displacement_px`` and ``min_jacobian``.
+    Raises InvalidInput for maps that ridges() did not make, a composite or dense start, or an option out of range.
+    Source: Rueckert et al. 1999, Nonrigid registration using free-form deformations.
+    """
+    maps = _ridge_maps("fixed", fixed), _ridge_maps("moving", moving)
+    field, *rest = _run(_core.refine_field, _session(threads), *maps, *_kind_and_params(start), **options)
+    return FieldRefinement(None if field is None else Transform("dense", *field), *rest)
 
 
 def _ridge_maps(argument: str, ridges: Ridges) -> tuple[np.ndarray, ...]:
@@ -537,6 +582,6 @@ def quality(
     see csrc/quality/quality.h), ``confidence``, ``scale``, ``rotation_deg``, ``anisotropy``, ``mirrored``, ``overlap``,
     ``pole`` and ``fold``.
     """
-    raw = None if transform is None else _kind_and_params(transform)
+    raw, field = (None, None) if transform is None else _base_and_field(transform)
     sizes = _size("fixed_size", fixed_size), _size("moving_size", moving_size)
-    return _run(_core.quality, raw, *sizes, **measured)
+    return _run(_core.quality, raw, field, *sizes, **measured)

@@ -100,6 +100,8 @@ class Registrar:
         self, found: dict[str, Any], fixed: Prepared, moving: Prepared, timings_ms: dict[str, float]
     ) -> Registration:
         transform = None if found["transform"] is None else _transform(*found["transform"])
+        if transform is not None and found["field"] is not None:
+            transform = Transform("dense", *found["field"]) @ transform
         matches = np.concatenate([found["fixed_xy"], found["moving_xy"]], axis=1).astype(np.float64)
         return Registration(
             status=found["status"],
@@ -130,7 +132,7 @@ class Registrar:
             "backend": self.backend,
             "device": self.engine.device,
             "threads": self.threads,
-            "model": None if transform is None else transform.kind,
+            "model": None if transform is None else " @ ".join(part.transform.kind for part in transform.steps),
             "rung": found["rung"],
             "attempts": found["attempts"],
             "fixed_scale": found["fixed_pose"][0],

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.errors import InvalidInput
-from fastretina.transform import Transform
+from fastretina.transform import SINGLE_KINDS, Transform, is_deformation
 from fastretina.transform_math import Floats
 
 INTERPOLATIONS = ("nearest", "linear", "cubic")
@@ -48,7 +48,7 @@ def _native_warp(image: NDArray[Any], transform: Transform) -> Callable[..., tup
     """The room ``warp``, if it is there and knows this kind of transform and image."""
     channels = 1 if image.ndim == 2 else image.shape[2]
     if (
-        transform.kind == "composite"
+        not (transform.kind in SINGLE_KINDS or is_deformation(transform))
         or not 1 <= channels <= 4
         or image.dtype.name not in ("uint8", "uint16", "float32")
     ):
@@ -88,11 +88,12 @@ def _resample_numpy(
 
 def _right_side(transform: Transform, source: Floats, shape: tuple[int, ...]) -> NDArray[np.bool_]:
     """Whether a MOVING point is on the side of the pole on which the centre of MOVING is."""
-    if transform.kind != "homography":
+    first = transform.steps[-1].transform  # the only step that sees MOVING
+    if first.kind != "homography":
         return np.ones(len(source), dtype=bool)
-    w = transform.params[2, :2]
-    centre = w @ [(shape[1] - 1) / 2, (shape[0] - 1) / 2] + transform.params[2, 2]
-    return np.asarray((source @ w + transform.params[2, 2]) * centre > 0)
+    w = first.params[2, :2]
+    centre = w @ [(shape[1] - 1) / 2, (shape[0] - 1) / 2] + first.params[2, 2]
+    return np.asarray((source @ w + first.params[2, 2]) * centre > 0)
 
 
 def _sample(planes: NDArray[Any], xy: Floats, interpolation: str) -> Floats:

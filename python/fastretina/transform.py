@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastretina import displacement
 from fastretina.errors import InvalidInput
 from fastretina.transform_math import (
     Floats,
@@ -26,12 +27,13 @@ from fastretina.transform_math import (
 
 MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
 SINGLE_KINDS = (*MATRIX_KINDS, "quadratic")  # the order of csrc/core/types.h
-KINDS = (*SINGLE_KINDS, "composite")
+MADE_KINDS = (*SINGLE_KINDS, "dense")  # those that the constructor makes
+KINDS = (*MADE_KINDS, "composite")
 DIRECTION = "moving_to_fixed"
 
 
 class Part(NamedTuple):
-    """One step of a composite: a map, or (only for quadratics, which have no closed inverse) its inverse."""
+    """One step of a composite: a map, or (only for kinds that have no closed inverse: quadratic, dense) its inverse."""
 
     transform: Transform
     inverted: bool = False
@@ -40,25 +42,34 @@ class Part(NamedTuple):
 class Transform:
     """An immutable map ``MOVING (x, y) -> FIXED (x, y)``.
 
-    * ``kind``: ``identity``, ``similarity``, ``affine``, ``homography``, ``quadratic`` or ``composite``.
+    * ``kind``: ``identity``, ``similarity``, ``affine``, ``homography``, ``quadratic``, ``dense`` or ``composite``.
     * ``params``: float64, read-only. Matrix kinds: (3, 3). Quadratic: (2, 6), one row a coordinate, so that
-      ``x' = p0 + p1 x + p2 y + p3 x^2 + p4 x y + p5 y^2``. Composite: (0,), see ``parts``.
+      ``x' = p0 + p1 x + p2 y + p3 x^2 + p4 x y + p5 y^2``. Dense: (rows, columns, 2), so that ``x' = x + d(x)`` with
+      d the cubic B-spline of these control displacements (px). Composite: (0,), see ``parts``.
+    * ``rectangle``: of a dense map, (x0, y0, x1, y1), px: where its corner control points lie. d fades to 0 within two
+      grid steps outside of it. None for the other kinds.
     * ``parts``: of a composite, the steps, outermost first.
 
     ``t(points)`` maps points, ``t.inverse`` is the map back, ``a @ b`` is "first b, then a". A homography is kept with
     its last entry 1 wherever that entry is not negligible, so that equal maps compare equal.
     """
 
-    __slots__ = ("_kind", "_params", "_parts")
+    __slots__ = ("_kind", "_params", "_parts", "_rectangle")
     _kind: str
     _params: Floats
+    _rectangle: displacement.Rectangle | None
     _parts: tuple[Part, ...]
 
-    def __init__(self, kind: str, params: ArrayLike) -> None:
-        if kind not in SINGLE_KINDS:
-            allowed = ", ".join(SINGLE_KINDS)
+    def __init__(self, kind: str, params: ArrayLike, rectangle: ArrayLike | None = None) -> None:
+        if kind not in MADE_KINDS:
+            allowed = ", ".join(MADE_KINDS)
             raise InvalidInput(f"kind: got {kind!r}; allowed: {allowed} (a composite is made by a @ b)")
-        _fill(self, kind, _checked_params(kind, params), ())
+        if kind == "dense":
+            _fill(self, kind, *_checked_field(params, rectangle))
+            return
+        if rectangle is not None:
+            raise InvalidInput(f"rectangle: got {rectangle!r}; only a dense transform has one, not a {kind}")
+        _fill(self, kind, _checked_params(kind, params))
 
     # -- making one ---------------------------------------------------------------------------------------------
 
@@ -95,7 +106,7 @@ class Transform:
         for name in ("kind", "parameters"):
             if name not in value:
                 raise InvalidInput(f"transform: {name!r} is missing; it needs kind and parameters")
-        return cls(value["kind"], value["parameters"])
+        return cls(value["kind"], value["parameters"], value.get("rectangle"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Transform:
@@ -117,15 +128,25 @@ class Transform:
         return self._params
 
     @property
+    def rectangle(self) -> displacement.Rectangle | None:
+        return self._rectangle
+
+    @property
     def parts(self) -> tuple[Part, ...]:
         return self._parts
 
+    @property
+    def steps(self) -> tuple[Part, ...]:
+        """``parts`` of a composite, else the transform itself as the only step."""
+        return self._parts or (Part(self),)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain Python values: ``kind``, ``direction`` and ``parameters`` (composite: ``parts``)."""
+        """Plain Python values: ``kind``, ``direction``, ``parameters`` (composite: ``parts``), dense: ``rectangle``."""
         if self._kind == "composite":
             parts = [p.transform.to_dict() | ({"inverted": True} if p.inverted else {}) for p in self._parts]
             return {"kind": "composite", "direction": DIRECTION, "parts": parts}
-        return {"kind": self._kind, "direction": DIRECTION, "parameters": self._params.tolist()}
+        rectangle = {"rectangle": list(self._rectangle)} if self._rectangle is not None else {}
+        return {"kind": self._kind, "direction": DIRECTION, "parameters": self._params.tolist()} | rectangle
 
     def to_json(self) -> str:
         """Text that :meth:`from_json` turns back into an equal transform, bit for bit."""
@@ -135,15 +156,21 @@ class Transform:
         if self._kind == "composite":
             steps = " @ ".join(f"{p.transform.kind}{'^-1' if p.inverted else ''}" for p in self._parts)
             return f"Transform({steps})"
+        if self._rectangle is not None:
+            rows, columns = self._params.shape[:2]
+            return f"Transform('dense', {rows} x {columns} control points, {self._rectangle})"
         return f"Transform({self._kind!r}, {np.array2string(self._params, separator=', ')})"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Transform):
             return NotImplemented
-        return self._kind == other._kind and np.array_equal(self._params, other._params) and self._parts == other._parts
+        return self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash((self._kind, self._params.tobytes(), self._parts))
+        return hash(self._key())
+
+    def _key(self) -> tuple[Any, ...]:
+        return self._kind, self._params.shape, self._params.tobytes(), self._rectangle, self._parts
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Transform is immutable (tried to set {name!r})")
@@ -159,7 +186,7 @@ class Transform:
     def __call__(self, points: ArrayLike) -> Floats:
         """MOVING points (N, 2), or one point (2,), px -> FIXED points of the same shape, float64.
 
-        A point on a homography's pole, or one that an inverted quadratic never reaches, comes back as NaN or infinite.
+        A point on a homography's pole, or one that an inverse found point by point never reaches, is NaN or infinite.
         Raises InvalidInput for another shape, and for NaN or infinity among the points.
         """
         xy, single = _points(points)
@@ -178,33 +205,43 @@ class Transform:
 
     @property
     def inverse(self) -> Transform:
-        """The map FIXED -> MOVING. Matrix kinds keep their kind; quadratics are inverted by Newton, point by point."""
-        if self._kind in MATRIX_KINDS:
-            return _inverse_matrix(self)
-        if self._kind == "quadratic":
-            return _composite((Part(self, True),))
-        return _chain(tuple(_flip(p) for p in reversed(self._parts)))
+        """The map FIXED -> MOVING. Matrix kinds keep their kind; the others are inverted by Newton, point by point."""
+        return _chain(tuple(_flip(p) for p in reversed(self.steps)))
 
     def __matmul__(self, other: Transform) -> Transform:
         """``(a @ b)(p) == a(b(p))``: exact where the product is of a kind we have, else a composite of its parts."""
         if not isinstance(other, Transform):
             return NotImplemented
-        return _chain(_steps(self) + _steps(other))
+        return _chain(self.steps + other.steps)
+
+
+def is_deformation(transform: Transform) -> bool:
+    """Whether it is a dense map, alone or after one matrix or quadratic: what a registration with a field returns."""
+    kinds = [step.transform.kind for step in transform.steps]
+    plain = not any(step.inverted for step in transform.steps)
+    return plain and kinds[0] == "dense" and (kinds[1:] == [] or (len(kinds) == 2 and kinds[1] in SINGLE_KINDS))
 
 
 # -- construction and validation ----------------------------------------------------------------------------------
 
 
-def _fill(transform: Transform, kind: str, params: Floats, parts: tuple[Part, ...]) -> Transform:
+def _fill(
+    transform: Transform,
+    kind: str,
+    params: Floats,
+    rectangle: displacement.Rectangle | None = None,
+    parts: tuple[Part, ...] = (),
+) -> Transform:
     params.setflags(write=False)
     object.__setattr__(transform, "_kind", kind)
     object.__setattr__(transform, "_params", params)
+    object.__setattr__(transform, "_rectangle", rectangle)
     object.__setattr__(transform, "_parts", parts)
     return transform
 
 
 def _composite(parts: tuple[Part, ...]) -> Transform:
-    return _fill(Transform.__new__(Transform), "composite", np.zeros(0), parts)
+    return _fill(Transform.__new__(Transform), "composite", np.zeros(0), None, parts)
 
 
 def _composite_from(parts: object) -> Transform:
@@ -213,7 +250,7 @@ def _composite_from(parts: object) -> Transform:
     transforms = [Transform.from_dict(p) for p in parts]
     inverted = [bool(p.get("inverted", False)) for p in parts]
     return _chain(
-        tuple(step for t, i in zip(transforms, inverted, strict=True) for step in _steps(t.inverse if i else t))
+        tuple(step for t, i in zip(transforms, inverted, strict=True) for step in (t.inverse if i else t).steps)
     )
 
 
@@ -254,19 +291,31 @@ def _checked_params(kind: str, params: ArrayLike) -> Floats:
     return p
 
 
+def _checked_field(params: ArrayLike, rectangle: ArrayLike | None) -> tuple[Floats, displacement.Rectangle]:
+    p, r = _floats("parameters", params), _floats("rectangle", () if rectangle is None else rectangle)
+    if p.ndim != 3 or p.shape[2] != 2 or min(p.shape[:2]) < 2:
+        raise InvalidInput(f"parameters: got shape {p.shape}; dense needs (rows, columns, 2), 2 or more of each")
+    if r.shape != (4,) or not (r[0] < r[2] and r[1] < r[3]):
+        raise InvalidInput(f"rectangle: got {rectangle!r}; dense needs (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+    corners = (float(r[0]), float(r[1]), float(r[2]), float(r[3]))
+    least, at = displacement.least_jacobian(p, corners)
+    if not least > 0:
+        raise InvalidInput(
+            f"parameters: the field folds: its Jacobian determinant is {least:.3g} near ({at[0]:.1f}, {at[1]:.1f}); "
+            "allowed: above 0 everywhere"
+        )
+    return p, corners
+
+
 # -- arithmetic ---------------------------------------------------------------------------------------------------
-
-
-def _steps(t: Transform) -> tuple[Part, ...]:
-    return t.parts if t.kind == "composite" else (Part(t),)
 
 
 def _flip(part: Part) -> Part:
     if part.inverted:
         return Part(part.transform)
-    if part.transform.kind == "quadratic":
-        return Part(part.transform, True)
-    return Part(part.transform.inverse)
+    if part.transform.kind in MATRIX_KINDS:
+        return Part(_inverse_matrix(part.transform))
+    return Part(part.transform, True)
 
 
 def _chain(parts: tuple[Part, ...]) -> Transform:
@@ -321,20 +370,37 @@ def _inverse_matrix(t: Transform) -> Transform:
 
 def _apply(t: Transform, xy: Floats) -> Floats:
     with np.errstate(all="ignore"):
-        for transform, inverted in reversed(_steps(t)):
-            p = transform.params
-            xy = solve_quadratic(p, xy) if inverted else apply_step(transform.kind, p, xy)
+        for transform, inverted in reversed(t.steps):
+            xy = _backward(transform, xy) if inverted else _forward(transform, xy)
     return xy
+
+
+def _forward(step: Transform, xy: Floats) -> Floats:
+    if step.rectangle is not None:
+        return xy + displacement.displacement(step.params, step.rectangle, xy)
+    return apply_step(step.kind, step.params, xy)
+
+
+def _backward(step: Transform, xy: Floats) -> Floats:
+    if step.rectangle is not None:
+        return displacement.solve(step.params, step.rectangle, xy)
+    return solve_quadratic(step.params, xy)
+
+
+def _slope(step: Transform, xy: Floats) -> Floats:
+    if step.rectangle is not None:
+        return np.asarray(np.eye(2) + displacement.gradient(step.params, step.rectangle, xy))
+    return step_jacobian(step.kind, step.params, xy)
 
 
 def _jacobian(t: Transform, xy: Floats) -> Floats:
     total: Floats = np.broadcast_to(np.eye(2), (len(xy), 2, 2))
-    for transform, inverted in reversed(_steps(t)):
+    for transform, inverted in reversed(t.steps):
         if inverted:
-            xy = solve_quadratic(transform.params, xy)
-            j = inverse_2x2(step_jacobian(transform.kind, transform.params, xy))
+            xy = _backward(transform, xy)
+            j = inverse_2x2(_slope(transform, xy))
         else:
-            j = step_jacobian(transform.kind, transform.params, xy)
-            xy = apply_step(transform.kind, transform.params, xy)
+            j = _slope(transform, xy)
+            xy = _forward(transform, xy)
         total = j @ total
     return total

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_NEWTON_STEPS = 50
-_NEWTON_TOLERANCE = 1e-9  # px, relative to the coordinate: far below what an image can show, far above rounding
+NEWTON_STEPS = 50
+NEWTON_TOLERANCE = 1e-9  # px, relative to the coordinate: far below what an image can show, far above rounding
 _SHAPE_TOLERANCE = 1e-9  # how far rounding may take a similarity from being one
 
 
@@ -57,11 +57,11 @@ def solve_quadratic(q: Floats, target: Floats) -> Floats:
     start = linear if abs(np.linalg.det(linear)) > 1e-12 else np.eye(2)
     xy: Floats = (target - q[:, 0]) @ np.linalg.inv(start).T
     found = np.zeros(len(xy), dtype=bool)
-    for _ in range(_NEWTON_STEPS):
+    for _ in range(NEWTON_STEPS):
         error = target - _monomials(xy) @ q.T
         step = (inverse_2x2(step_jacobian("quadratic", q, xy)) @ error[:, :, None])[:, :, 0]
         xy = np.where(found[:, None], xy, xy + step)
-        found |= np.abs(step).sum(1) < _NEWTON_TOLERANCE * (1 + np.abs(xy).sum(1))
+        found |= np.abs(step).sum(1) < NEWTON_TOLERANCE * (1 + np.abs(xy).sum(1))
         if found.all():
             break
     return np.where(found[:, None], xy, np.nan)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 from fastretina.cli.common import EXIT_OK
@@ -42,7 +43,8 @@ def run(args: argparse.Namespace) -> int:
         from fastretina.training.trainer import TrainConfig, train
     except ImportError as error:
         raise EngineError(f"train: {error.name} is missing; remedy: pip install 'fastretina[train]'") from error
-    options = {name: value for name, value in vars(args).items() if name not in ("run", "parser", "debug")}
+    known = {f.name for f in fields(TrainConfig)}
+    options = {name: value for name, value in vars(args).items() if name in known}
     try:
         train(TrainConfig(**options))
     except (ValueError, FileNotFoundError) as error:  # what it raises for options and data that cannot be used

@@ -5,7 +5,8 @@ What a field means is said once, in the header of its room (``csrc/<room>/<room>
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 
 from fastretina.config import Config
 from fastretina.engines.manifest import Manifest
@@ -37,9 +38,9 @@ class RidgeOptions:
 
 @dataclass
 class FeatureOptions:
-    image: ImageOptions = field(default_factory=ImageOptions)
-    detect: NmsOptions = field(default_factory=NmsOptions)
-    ridges: RidgeOptions = field(default_factory=RidgeOptions)
+    image: ImageOptions = dataclasses.field(default_factory=ImageOptions)
+    detect: NmsOptions = dataclasses.field(default_factory=NmsOptions)
+    ridges: RidgeOptions = dataclasses.field(default_factory=RidgeOptions)
 
 
 @dataclass
@@ -80,8 +81,8 @@ class RefineOptions:
     kind: str = "identity"
     max_iterations: int = 30
     epsilon_px: float = 0.02
-    max_shift_px: float = 30.0
-    max_frame_shift_px: float = 60.0
+    max_shift_px: float = 60.0
+    max_frame_shift_px: float = 120.0
     bend_px: float = 10.0
     samples_per_point: float = 0.1
     min_points: int = 64
@@ -101,8 +102,23 @@ class ConfidenceModel:
 
 
 @dataclass
+class FieldOptions:
+    cells: int = 8
+    max_iterations: int = 6
+    epsilon_px: float = 0.05
+    bend_px: float = 3.0
+    shift_px: float = 8.0
+    samples_per_point: float = 0.3
+    min_points: int = 256
+    min_gain_nats: float = 8.0
+    min_displacement_px: float = 0.4
+    max_displacement_px: float = 20.0
+    min_jacobian: float = 0.3
+
+
+@dataclass
 class QualityOptions:
-    confidence: ConfidenceModel = field(default_factory=ConfidenceModel)
+    confidence: ConfidenceModel = dataclasses.field(default_factory=ConfidenceModel)
     min_contrast: float = 0.002
     min_keypoints: int = 8
     min_inliers: int = 6
@@ -122,20 +138,24 @@ class LadderOptions:
 @dataclass
 class ModelOptions:
     choice: str = "auto"
-    quadratic_gain: float = 0.2
+    quadratic_gain_nats: float = 15.0
+    large_bend_px: float = 2.0
+    large_bend_gain_nats: float = 5.0
+    field_gain_nats: float = 40.0
 
 
 @dataclass
 class Options:
-    model: ModelOptions = field(default_factory=ModelOptions)
-    features: FeatureOptions = field(default_factory=FeatureOptions)
-    match: MatchOptions = field(default_factory=MatchOptions)
-    guided: GuidedMatchOptions = field(default_factory=GuidedMatchOptions)
-    estimate: EstimateOptions = field(default_factory=EstimateOptions)
-    upgrade: UpgradeOptions = field(default_factory=UpgradeOptions)
-    refine: RefineOptions = field(default_factory=RefineOptions)
-    quality: QualityOptions = field(default_factory=QualityOptions)
-    ladder: LadderOptions = field(default_factory=LadderOptions)
+    model: ModelOptions = dataclasses.field(default_factory=ModelOptions)
+    features: FeatureOptions = dataclasses.field(default_factory=FeatureOptions)
+    match: MatchOptions = dataclasses.field(default_factory=MatchOptions)
+    guided: GuidedMatchOptions = dataclasses.field(default_factory=GuidedMatchOptions)
+    estimate: EstimateOptions = dataclasses.field(default_factory=EstimateOptions)
+    upgrade: UpgradeOptions = dataclasses.field(default_factory=UpgradeOptions)
+    refine: RefineOptions = dataclasses.field(default_factory=RefineOptions)
+    field: FieldOptions = dataclasses.field(default_factory=FieldOptions)
+    quality: QualityOptions = dataclasses.field(default_factory=QualityOptions)
+    ladder: LadderOptions = dataclasses.field(default_factory=LadderOptions)
 
 
 def options_of(config: Config, manifest: Manifest | None = None) -> Options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from fastretina.torch_path.match import match, match_guided
 from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
 from fastretina.torch_path.refine import Refinement, apply, refine, ridge_correlation
+from fastretina.torch_path.refine_field import refine_field
 from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
@@ -56,6 +58,9 @@ REPORTED = (
     "overlap", "scale", "rotation_deg", "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving",
     "contrast_fixed", "contrast_moving",
 )  # fmt: skip
+
+
+CHOOSING = ("auto", "dense")  # those for which the model is chosen
 
 
 class Rung(NamedTuple):
@@ -128,7 +133,8 @@ class Pipeline:
         self.options.features.image.multiple = engine.multiple
         # What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
         choice, highest = self.options.model.choice, self.options.upgrade.max_kind
-        self.options.upgrade.max_kind = min(highest, "homography", key=KINDS.index) if choice == "auto" else choice
+        chooses = choice in CHOOSING
+        self.options.upgrade.max_kind = min(highest, "homography", key=KINDS.index) if chooses else choice
         self.rungs = ladder()
         self._timings: Timings = {}
 
@@ -167,7 +173,35 @@ class Pipeline:
                 best = found
             if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
                 break
-        return self._polish(fixed, moving, best) | {"attempts": attempts}
+        best = self._polish(fixed, moving, best)
+        return self._deform(fixed, moving, best) | {"attempts": attempts}
+
+    def _deform(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> dict[str, Any]:
+        """Once, on the answer: a smooth local field, where the vessels clearly ask for one. The confidence stays."""
+        rigid = best | {"field": None}
+        asked = self.options.model.choice == "dense"
+        wanted = asked or (self.options.model.choice == "auto" and best["status"] == "ok")
+        if best["transform"] is None or not wanted:
+            return rigid
+        with stopwatch(self._timings, "refine"):
+            poses = best["poses"]
+            pair = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
+            (scale, turn, x), (other, _, y) = pair[0].network_of_input.params[:2]
+            if turn != 0 or other != 0:
+                return rigid  # a turned grid is no grid
+            least = 0.0 if asked else self.options.model.field_gain_nats
+            options = replace(self.options.field, min_gain_nats=max(self.options.field.min_gain_nats, least))
+            aligned = best["aligned"]
+            found = refine_field(pair[0].ridges, pair[1].ridges, aligned[0], aligned[1], options)
+            if found.control is None:
+                return rigid
+            control = found.control.numpy()
+        field = Transform("dense", control, found.rectangle)
+        judged = self._judged(aligned, *pair, best["measured"], field)
+        if judged["status"] != best["status"]:
+            return rigid
+        rectangle = (np.array(found.rectangle) - [x, y, x, y]) / scale
+        return best | judged | {"field": (control / scale, tuple(rectangle.tolist()))}
 
     def _shows_enough(self, pose: Pose) -> bool:
         """Is enough left of an image at this scale?"""
@@ -213,15 +247,22 @@ class Pipeline:
         return max(image.source.gray.shape) / (pose.scale * self.options.features.image.working_size)
 
     def _judged(
-        self, aligned: tuple[str, Tensor] | None, fixed: Features, moving: Features, measured: dict[str, Any]
+        self,
+        aligned: tuple[str, Tensor] | None,
+        fixed: Features,
+        moving: Features,
+        measured: dict[str, Any],
+        field: Transform | None = None,
     ) -> dict[str, Any]:
         with stopwatch(self._timings, "quality"):
             raw = None if aligned is None else (aligned[0], aligned[1].tolist())
-            verdict = quality(raw, fixed.content, moving.content, **measured, options=self.options.quality)
+            options = self.options.quality
+            verdict = quality(raw, fixed.content, moving.content, **measured, field=field, options=options)
         numbers = measured | verdict
         return {
             "status": verdict["status"],
             "confidence": verdict["confidence"],
+            "aligned": aligned,
             "measured": measured,
             "quality": {name: numbers[name] for name in REPORTED},
         }
@@ -285,12 +326,14 @@ class Pipeline:
             return refine(fixed.ridges, moving.ridges, start_kind, start, kind=target, options=self.options.refine)
 
         choice = self.options.model.choice
-        first = refined(kind, params, "homography" if choice == "auto" else choice)
-        if choice != "auto":
+        first = refined(kind, params, "homography" if choice in CHOOSING else choice)
+        if choice not in CHOOSING:
             return first.kind, first.params
         bent = refined(first.kind, first.params, "quadratic")
-        clearly_more = 1 - bent.score_after < (1 - self.options.model.quadratic_gain) * (1 - first.score_after)
-        return (bent.kind, bent.params) if clearly_more else (first.kind, first.params)
+        model = self.options.model
+        large = bent.shift_px >= model.large_bend_px
+        needed = model.large_bend_gain_nats if large else model.quadratic_gain_nats
+        return (bent.kind, bent.params) if bent.gain_nats >= needed else (first.kind, first.params)
 
 
 def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tensor, peak: float) -> float:

@@ -6,7 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastretina.torch_path.options import QualityOptions
+from fastretina.transform import Transform
 
 GRID = 17
 
@@ -30,21 +33,31 @@ def _anisotropy(a: float, b: float, c: float, d: float) -> float:
     return (q + r) / abs(q - r) if abs(q - r) > 0 else math.inf
 
 
-def _shape(kind: str, p: Sequence[float], size: tuple[int, int]) -> dict[str, Any]:
+def _deformed(field: Transform | None, kind: str, p: Sequence[float], x: float, y: float) -> tuple[float, ...]:
+    """As ``_jacobian``, of the field after the transform."""
+    *j, side = _jacobian(kind, p, x, y)
+    if field is None or not math.isfinite(sum(j)):
+        return *j, side
+    shape = (2, 6) if kind == "quadratic" else (3, 3)
+    base = Transform(kind, np.reshape(p[: shape[0] * shape[1]], shape))
+    return *(field.jacobian(base([x, y])) @ np.reshape(j, (2, 2))).ravel().tolist(), side
+
+
+def _shape(kind: str, p: Sequence[float], field: Transform | None, size: tuple[int, int]) -> dict[str, Any]:
     width, height = size
-    a, b, c, d, side = _jacobian(kind, p, (width - 1) / 2, (height - 1) / 2)
+    a, b, c, d, side = _deformed(field, kind, p, (width - 1) / 2, (height - 1) / 2)
     determinant = a * d - b * c
     mirrored = determinant < 0
     angle = math.atan2(-(b + c), d - a) if mirrored else math.atan2(c - b, a + d)
     pole, fold, worst = not abs(side) > 0, not abs(determinant) > 0, 1.0
     for iy in range(GRID):
         for ix in range(GRID):
-            *j, here = _jacobian(kind, p, (width - 1) * ix / (GRID - 1), (height - 1) * iy / (GRID - 1))
+            *j, here = _deformed(field, kind, p, (width - 1) * ix / (GRID - 1), (height - 1) * iy / (GRID - 1))
             if not here * side > 0:
                 pole = True
                 continue
             fold |= not (j[0] * j[3] - j[1] * j[2]) * determinant > 0
-            ratio = _anisotropy(*j)
+            ratio = _anisotropy(j[0], j[1], j[2], j[3])
             worst = math.inf if math.isnan(ratio) else max(worst, ratio)
     return {"scale": math.sqrt(abs(determinant)), "rotation_deg": math.degrees(angle), "anisotropy": worst,
             "mirrored": mirrored, "pole": pole, "fold": fold}  # fmt: skip
@@ -53,15 +66,15 @@ def _shape(kind: str, p: Sequence[float], size: tuple[int, int]) -> dict[str, An
 def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int, int], moving_size: tuple[int, int], *,
             contrast_fixed: float, contrast_moving: float, keypoints_fixed: int, keypoints_moving: int, matches: int,
             inliers: int, inlier_rms_px: float, coverage: float, inlier_similarity: float, ridge_correlation: float,
-            peak_to_sidelobe: float, overlap_px: int,
+            peak_to_sidelobe: float, overlap_px: int, field: Transform | None = None,
             options: QualityOptions | None = None) -> dict[str, Any]:  # fmt: skip
-    """As ``fastretina.ops.quality``; ``transform`` is (kind, 12 numbers)."""
+    """As ``fastretina.ops.quality``; ``transform`` is (kind, 12 numbers), ``field`` a dense map after it."""
     o = options or QualityOptions()
     q: dict[str, Any] = {"status": "", "confidence": 0.0, "scale": 1.0, "rotation_deg": 0.0, "anisotropy": 1.0,
                          "mirrored": False, "overlap": 0.0, "pole": False, "fold": False}  # fmt: skip
     if transform is not None:
         kind, values = transform
-        q |= _shape(kind, [float(v) for v in values], moving_size)
+        q |= _shape(kind, [float(v) for v in values], field, moving_size)
         growth = q["scale"] ** 2
         smaller = min(fixed_size[0] * fixed_size[1], moving_size[0] * moving_size[1] * growth)
         q["overlap"] = min(1.0, overlap_px * growth / smaller) if smaller > 0 else 0.0

@@ -19,6 +19,7 @@ SCALES = (8, 4, 2, 1)
 THIN = {8: 5, 4: 3, 2: 2, 1: 1}
 LANES = 16
 MARGIN_PX, STEP_PX, TRIALS = 2, 4, 6
+POINT_STEP_PX = 5
 PARAMETERS = {"similarity": 4, "affine": 6, "homography": 8, "quadratic": 12}
 
 
@@ -32,6 +33,8 @@ class Refinement(NamedTuple):
     params: Tensor  # (12,) float64, the layout of the core's Transform::p
     score_before: float
     score_after: float
+    gain_nats: float
+    shift_px: float
     iterations: int
     refused: bool
 
@@ -86,7 +89,7 @@ def ridges(plane: Tensor, mask: Tensor, sigma_px: float = 2.4, saturation: float
         if scale < SCALES[0]:
             planes = functional.pad(planes, (0, planes.shape[2] % 2, 0, planes.shape[1] % 2))
             planes = functional.avg_pool2d(planes[None], 2)[0]
-    step = 5
+    step = POINT_STEP_PX
     while step * step * max_points < area:
         step += 1
     start = step // 2
@@ -173,6 +176,11 @@ def ridge_correlation(
     if not (ff > 1e-6 * n and mm > 1e-6 * n):
         return 0.0, 2 * row_step * n
     return max(-1.0, min(1.0, float((f * m).sum()) / math.sqrt(ff * mm))), 2 * row_step * n
+
+
+def _misfit(r: float) -> float:
+    """Minus the log-likelihood an independent sample, at correlation r."""
+    return 0.5 * math.log(1 - min(max(r, 0.0), 0.999999) ** 2)
 
 
 # -- the model around the centre of the MOVING frame ---------------
@@ -310,8 +318,7 @@ class Level:
         g = (fx[:, :, None] * derivative[:, None, 0] + fy[:, :, None] * derivative[:, None, 1]) / self.scale
         ff = max(0.0, float((f * f).sum() - f[:, 0].sum() ** 2 / len(f)))
         correlation = float((f * self.m).sum()) / math.sqrt(ff * self.mm + 1e-12)
-        r = min(max(correlation, 0.0), 0.999999)
-        cost = 0.5 * self.independent * math.log(1 - r * r)
+        cost = self.independent * _misfit(correlation)
         cost += 0.5 * float((self.precision * (model.p - self.prior.p) ** 2).sum())
         return Measured(f, g, ff, correlation, cost)
 
@@ -333,6 +340,10 @@ class Level:
         moved = (_moved(a, self.corners)[0] - _moved(b, self.corners)[0]).norm(dim=1).max()
         beyond = not bool(_front(b.kind, _params(b), self.corners).all())
         return 1e30 if beyond or not torch.isfinite(moved) else float(moved)
+
+    def shift(self, a: Model, b: Model) -> float:
+        apart = _moved(a, self.points)[0] - _moved(b, self.points)[0]
+        return float((apart**2).sum(1).mean().sqrt())
 
     def run(self, model: Model) -> tuple[Model, int]:
         now, damping, iteration = self.measure(model), 1e-3, 0
@@ -362,41 +373,42 @@ class Level:
 
 
 def _climb(fixed: Ridges, moving: Ridges, kind: str, params: Tensor, target: str,
-           options: RefineOptions) -> tuple[Tensor | None, int]:  # fmt: skip
+           options: RefineOptions) -> tuple[Tensor | None, float, int]:  # fmt: skip
     h, w = moving.levels[-1].shape[:2]
     centre = torch.tensor([w / 2, h / 2], dtype=torch.float64)
     first = model = _model(kind, params, target, centre, max(w, h, 2) / 2)
     if first is None or model is None:
-        return None, 0
-    iterations, shift = 0, 0.0
+        return None, 0.0, 0
+    iterations, furthest, shift = 0, 0.0, 0.0
     for index in range(len(SCALES)):
         if min(*fixed.levels[index].shape[:2], *moving.levels[index].shape[:2]) < 2:
             if index == len(SCALES) - 1:
-                return None, iterations
+                return None, 0.0, iterations
             continue
         level = Level(fixed, moving, index, options, first)
         if level.choose(model) < max(options.min_points, LANES):
-            return None, iterations
+            return None, 0.0, iterations
         model, used = level.run(model)
         iterations += used
-        shift = level.reach(first, model)
+        furthest, shift = level.reach(first, model), level.shift(first, model)
     result = _params(model)
     corners = torch.tensor([[x, y] for x in (-0.5, w - 0.5) for y in (-0.5, h - 0.5)], dtype=torch.float64)
     moved = float((apply(kind, params, corners) - apply(target, result, corners)).norm(dim=1).max())
     wild = not (moved <= options.max_frame_shift_px and bool(_front(target, result, corners).all()))
-    return (None if wild or shift > options.max_shift_px else result), iterations
+    return (None if wild or furthest > options.max_shift_px else result), shift, iterations
 
 
 def refine(fixed: Ridges, moving: Ridges, start_kind: str, params: Tensor, *, kind: str | None = None,
            options: RefineOptions | None = None) -> Refinement:  # fmt: skip
     """params: (12,) float64. As ``fastretina.ops.refine``; ``kind`` overrides the options' one."""
     options = options or RefineOptions()
-    before, _ = ridge_correlation(fixed, moving, start_kind, params)
+    before, overlap_px = ridge_correlation(fixed, moving, start_kind, params)
     target = KINDS[max(KINDS.index(start_kind), KINDS.index(kind or options.kind), 1)]
-    result, iterations = _climb(fixed, moving, start_kind, params, target, options)
+    result, shift, iterations = _climb(fixed, moving, start_kind, params, target, options)
     if result is None:
-        return Refinement(start_kind, params, before, before, iterations, True)
+        return Refinement(start_kind, params, before, before, 0.0, 0.0, iterations, True)
     after, _ = ridge_correlation(fixed, moving, target, result)
     if not after > before:
-        return Refinement(start_kind, params, before, before, iterations, False)
-    return Refinement(target, result, before, after, iterations, False)
+        return Refinement(start_kind, params, before, before, 0.0, 0.0, iterations, False)
+    gain = overlap_px * options.samples_per_point / POINT_STEP_PX**2 * (_misfit(before) - _misfit(after))
+    return Refinement(target, result, before, after, gain, shift, iterations, False)

@@ -8,6 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fastretina.displacement import Rectangle, solve
+from fastretina.transform_math import Floats
+
 NEWTON_STEPS = 16
 NEWTON_TOLERANCE = 1e-9
 
@@ -83,14 +86,24 @@ def _sample(moving: Tensor, source: Tensor, interpolation: str) -> Tensor:
 
 
 def warp(
-    moving: Tensor, kind: str, params: Tensor, size: tuple[int, int], interpolation: str = "linear"
+    moving: Tensor,
+    kind: str,
+    params: Tensor,
+    size: tuple[int, int],
+    interpolation: str = "linear",
+    field: tuple[Floats, Rectangle] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """(H, W) or (H, W, C), a transform MOVING -> FIXED (9 or 12 params), (width, height) -> image, valid."""
+    """(H, W) or (H, W, C), a transform MOVING -> FIXED (9 or 12 params), (width, height) -> image, valid.
+
+    ``field``: control points and rectangle of a dense map after the transform.
+    """
     height, width = moving.shape[:2]
     planes = moving.reshape(height, width, -1)
     device = moving.device
     y, x = torch.meshgrid(torch.arange(size[1], device=device), torch.arange(size[0], device=device), indexing="ij")
     xy = torch.stack([x.flatten(), y.flatten()], 1).to(torch.float64)
+    if field is not None:
+        xy = torch.from_numpy(solve(*field, xy.cpu().numpy())).to(device)
     centre = torch.tensor([(width - 1) / 2, (height - 1) / 2], dtype=torch.float64, device=device)
     params = params.to(device, torch.float64)
     if kind == "quadratic":
