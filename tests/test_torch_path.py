@@ -65,7 +65,7 @@ def assert_same(result, expected, apart_px=0.05) -> None:
         assert np.array_equal(result.inliers, expected.inliers)
         assert result.match_scores == pytest.approx(expected.match_scores, abs=1e-5)
         for name, value in expected.quality.items():
-            assert result.quality[name] == pytest.approx(value, abs=2e-3), name
+            assert result.quality[name] == pytest.approx(value, rel=2e-3, abs=2e-3), name
 
 
 # -- the same answers ---------------
