@@ -299,7 +299,7 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
 // Once, on the answer: a smooth local field, where the vessels clearly ask for one. On top of a transform that cannot be
 // trusted it would fit whatever is there, so the confidence stays that of the transform.
 void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
-  best.field = {};
+  best.grid = {};
   const bool asked = options_.model.choice == TransformChoice::dense;
   const bool wanted = asked || (options_.model.choice == TransformChoice::automatic && best.quality.status == Status::ok);
   if (!wanted || !best.found) return;
@@ -318,11 +318,11 @@ void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
   const Quality bent = quality(measured, options_.quality);
   if (refined.field.empty() || bent.status != best.quality.status) return;
   best.quality = bent;
-  best.field = refined.field;
-  best.field.x0 = (refined.field.x0 - N[2]) / scale;
-  best.field.y0 = (refined.field.y0 - N[5]) / scale;
-  best.field.step_x /= scale;
-  best.field.step_y /= scale;
+  best.grid = refined.field;
+  best.grid.x0 = (refined.field.x0 - N[2]) / scale;
+  best.grid.y0 = (refined.field.y0 - N[5]) / scale;
+  best.grid.step_x /= scale;
+  best.grid.step_y /= scale;
   for (double& d : best.control) d /= scale;
 }
 

@@ -74,13 +74,19 @@ struct Candidate {
   Quality quality;
   QualityInputs measured;   // in network px
   Transform T_fixed_moving;
-  Field field;              // of FIXED, after T_fixed_moving; empty: none. In `control`
-  std::vector<double> control;
+  Field grid;                   // of the field of FIXED after T_fixed_moving; empty: none
+  std::vector<double> control;  // its control points
   bool found = false;
   int rung = 0;             // 0: both images as they are
   Pose fixed_pose, moving_pose;
   std::vector<float> fixed_xy, moving_xy, score;  // matches, 2 and 2 and 1 numbers each
   std::vector<std::uint8_t> inlier;
+
+  Field field() const {
+    Field f = grid;
+    f.control = control.data();
+    return f;
+  }
 };
 
 struct Registration {

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fastretina import InvalidInput
 from fastretina.cli.demo import MAX_ERROR_PX
+from fastretina.resample import _resample_numpy
 from fastretina.synth import synthetic_pair
 
 SIZE = (480, 480)
@@ -199,3 +200,41 @@ def test_python_and_native_defaults_are_one(registrar):
                 yield prefix + name, value
 
     assert dict(flat(native_options(registrar.config))) == dict(flat(_core.Options()))
+
+
+@pytest.fixture(scope="module")
+def bent():
+    return synthetic_pair(seed=4, size=SIZE, modalities=("FAF", "RF"), difficulty="easy", geometry="local")
+
+
+def test_a_local_field_can_be_asked_for(registrar, bent):
+    plain = fastretina.Registrar(threads=1, transform="homography").register(bent.fixed, bent.moving)
+    result = fastretina.Registrar(threads=1, transform="dense").register(bent.fixed, bent.moving)
+    assert result.ok
+    assert result.choices["model"] == result.transform.model
+    assert result.transform.model.startswith("dense @ ")
+    assert bent.mean_error(result.transform) < 0.7 * bent.mean_error(plain.transform)
+    assert result.confidence == pytest.approx(registrar.register(bent.fixed, bent.moving).confidence, abs=1e-6)
+    copy = fastretina.Transform.from_json(result.to_json())
+    assert copy == result.transform
+    image, valid = result.warp(bent.moving)
+    slow, slow_valid = _resample_numpy(bent.moving, result.transform, result.fixed_size, "linear")
+    assert (valid != slow_valid).mean() < 1e-4
+    assert np.abs(image.astype(int) - slow)[valid & slow_valid].max() <= 1
+
+
+def test_a_field_is_in_the_callers_pixels(bent):
+    """Twice the pixels, the same deformation."""
+    registrar = fastretina.Registrar(threads=1, transform="dense", working_size=480)
+    result = registrar.register(bent.fixed, bent.moving)
+    large = registrar.register(*(np.repeat(np.repeat(i, 2, 0), 2, 1) for i in (bent.fixed, bent.moving)))
+    grid = np.stack(np.meshgrid(np.linspace(100, 380, 8), np.linspace(100, 380, 8)), -1).reshape(-1, 2)
+    twice = (large.transform(2 * grid + 0.5) - 0.5) / 2  # pixel centres: x' = 2 (x + 1/2) - 1/2
+    assert result.choices["model"] == large.choices["model"]
+    assert np.abs(twice - result.transform(grid)).max() < 0.05  # the area average gives back the same pixels
+
+
+def test_nothing_bends_where_nothing_is_bent(registrar, result, pair):
+    assert not result.choices["model"].startswith("dense")
+    asked = fastretina.Registrar(threads=1, transform="dense").register(pair.fixed, pair.moving)
+    assert asked.transform == result.transform

@@ -137,6 +137,18 @@ def test_model_can_be_asked_for(pair, model, native):
     assert_same(*results, apart_px=0.5 if model == "quadratic" else 0.05)
 
 
+def test_a_local_field_as_in_the_core():
+    bent = synthetic_pair(seed=3, size=SIZE, modalities=("FAF", "RF"), difficulty="easy", geometry="local")
+    ours, theirs = (
+        fastretina.Registrar(**SETTING, backend=backend, transform="dense").register(bent.fixed, bent.moving)
+        for backend in ("torch", "native")
+    )
+    assert theirs.choices["model"].startswith("dense @ ")
+    assert ours.choices["model"] == theirs.choices["model"]
+    assert ours.confidence == pytest.approx(theirs.confidence, abs=0.01)
+    assert np.abs(ours.transform(GRID) - theirs.transform(GRID)).max() < 0.3  # fits end within epsilon_px
+
+
 def test_dtypes_and_strides_as_in_the_core(registrar, native, pair):
     views = {
         "uint16": pair.fixed.astype(np.uint16) * 16,

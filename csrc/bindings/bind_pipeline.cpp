@@ -128,7 +128,7 @@ py::dict to_python(const Registration& r) {
   d["status"] = status_name(c.quality.status);
   d["confidence"] = c.quality.confidence;
   d["transform"] = c.found ? py::object(transform_to(c.T_fixed_moving)) : py::none();
-  d["field"] = c.found ? field_to(c.field) : py::none();
+  d["field"] = c.found ? field_to(c.field()) : py::none();
   d["rung"] = c.rung;
   d["attempts"] = r.attempts;
   d["fixed_pose"] = pose_tuple(c.fixed_pose);

@@ -132,7 +132,7 @@ class Registrar:
             "backend": self.backend,
             "device": self.engine.device,
             "threads": self.threads,
-            "model": None if transform is None else " @ ".join(part.transform.kind for part in transform.steps),
+            "model": None if transform is None else transform.model,
             "rung": found["rung"],
             "attempts": found["attempts"],
             "fixed_scale": found["fixed_pose"][0],

@@ -15,7 +15,9 @@ from numpy.typing import ArrayLike
 
 from fastretina import displacement
 from fastretina.errors import InvalidInput
+from fastretina.transform_checks import checked_field, checked_floats, checked_params, checked_points
 from fastretina.transform_math import (
+    MATRIX_KINDS,
     Floats,
     apply_step,
     inverse_2x2,
@@ -25,7 +27,6 @@ from fastretina.transform_math import (
     substitution,
 )
 
-MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
 SINGLE_KINDS = (*MATRIX_KINDS, "quadratic")  # the order of csrc/core/types.h
 MADE_KINDS = (*SINGLE_KINDS, "dense")  # those that the constructor makes
 KINDS = (*MADE_KINDS, "composite")
@@ -65,11 +66,11 @@ class Transform:
             allowed = ", ".join(MADE_KINDS)
             raise InvalidInput(f"kind: got {kind!r}; allowed: {allowed} (a composite is made by a @ b)")
         if kind == "dense":
-            _fill(self, kind, *_checked_field(params, rectangle))
+            _fill(self, kind, *checked_field(params, rectangle))
             return
         if rectangle is not None:
             raise InvalidInput(f"rectangle: got {rectangle!r}; only a dense transform has one, not a {kind}")
-        _fill(self, kind, _checked_params(kind, params))
+        _fill(self, kind, checked_params(kind, params))
 
     # -- making one ---------------------------------------------------------------------------------------------
 
@@ -81,7 +82,7 @@ class Transform:
     @classmethod
     def from_matrix(cls, matrix: ArrayLike, kind: str | None = None) -> Transform:
         """A (2, 3) or (3, 3) matrix as a transform; ``kind`` defaults to the most special kind that holds it."""
-        m = _floats("matrix", matrix)
+        m = checked_floats("matrix", matrix)
         if m.shape == (2, 3):
             m = np.vstack([m, [0.0, 0.0, 1.0]])
         if m.shape != (3, 3):
@@ -140,6 +141,11 @@ class Transform:
         """``parts`` of a composite, else the transform itself as the only step."""
         return self._parts or (Part(self),)
 
+    @property
+    def model(self) -> str:
+        """The kinds of the steps, outermost first, such as "dense @ homography"; the kind where there is one step."""
+        return " @ ".join(f"{p.transform.kind}{'^-1' if p.inverted else ''}" for p in self.steps)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain Python values: ``kind``, ``direction``, ``parameters`` (composite: ``parts``), dense: ``rectangle``."""
         if self._kind == "composite":
@@ -154,8 +160,7 @@ class Transform:
 
     def __repr__(self) -> str:
         if self._kind == "composite":
-            steps = " @ ".join(f"{p.transform.kind}{'^-1' if p.inverted else ''}" for p in self._parts)
-            return f"Transform({steps})"
+            return f"Transform({self.model})"
         if self._rectangle is not None:
             rows, columns = self._params.shape[:2]
             return f"Transform('dense', {rows} x {columns} control points, {self._rectangle})"
@@ -189,7 +194,7 @@ class Transform:
         A point on a homography's pole, or one that an inverse found point by point never reaches, is NaN or infinite.
         Raises InvalidInput for another shape, and for NaN or infinity among the points.
         """
-        xy, single = _points(points)
+        xy, single = checked_points(points)
         mapped = _apply(self, xy)
         return mapped[0] if single else mapped
 
@@ -198,7 +203,7 @@ class Transform:
 
         No unit (FIXED px per MOVING px). NaN or infinite where the map is. Raises InvalidInput as calling it does.
         """
-        xy, single = _points(points)
+        xy, single = checked_points(points)
         with np.errstate(all="ignore"):
             j = _jacobian(self, xy)
         return j[0] if single else j
@@ -252,59 +257,6 @@ def _composite_from(parts: object) -> Transform:
     return _chain(
         tuple(step for t, i in zip(transforms, inverted, strict=True) for step in (t.inverse if i else t).steps)
     )
-
-
-def _floats(name: str, value: ArrayLike) -> Floats:
-    try:
-        array = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"{name}: not an array of numbers ({error})") from error
-    if not np.isfinite(array).all():
-        raise InvalidInput(f"{name}: NaN or infinity; allowed: finite numbers")
-    return array + 0.0  # no negative zeros: equal maps have equal bytes
-
-
-def _points(points: ArrayLike) -> tuple[Floats, bool]:
-    xy = _floats("points", points)
-    if xy.shape == (2,):
-        return xy[None], True
-    if xy.ndim == 1 and xy.size == 0:
-        xy = xy.reshape(0, 2)
-    if xy.ndim != 2 or xy.shape[1] != 2:
-        raise InvalidInput(f"points: got shape {xy.shape}; allowed: (N, 2) or (2,)")
-    return xy, False
-
-
-def _checked_params(kind: str, params: ArrayLike) -> Floats:
-    p = _floats("parameters", params)
-    if kind == "quadratic":
-        if p.size != 12 or p.ndim > 2 or p.shape not in ((2, 6), (12,)):
-            raise InvalidInput(f"parameters: got shape {p.shape}; a quadratic needs (2, 6)")
-        return p.reshape(2, 6)
-    if p.shape not in ((3, 3), (9,)):
-        raise InvalidInput(f"parameters: got shape {p.shape}; {kind} needs (3, 3)")
-    p = p.reshape(3, 3)
-    if kind == "homography":
-        return p / p[2, 2] if p[2, 2] != 1 and abs(p[2, 2]) > 1e-12 * np.abs(p).max() else p
-    if MATRIX_KINDS.index(special_kind(p)) > MATRIX_KINDS.index(kind):
-        raise InvalidInput(f"parameters: the matrix {p.tolist()} is no {kind}, but a {special_kind(p)}")
-    return p
-
-
-def _checked_field(params: ArrayLike, rectangle: ArrayLike | None) -> tuple[Floats, displacement.Rectangle]:
-    p, r = _floats("parameters", params), _floats("rectangle", () if rectangle is None else rectangle)
-    if p.ndim != 3 or p.shape[2] != 2 or min(p.shape[:2]) < 2:
-        raise InvalidInput(f"parameters: got shape {p.shape}; dense needs (rows, columns, 2), 2 or more of each")
-    if r.shape != (4,) or not (r[0] < r[2] and r[1] < r[3]):
-        raise InvalidInput(f"rectangle: got {rectangle!r}; dense needs (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
-    corners = (float(r[0]), float(r[1]), float(r[2]), float(r[3]))
-    least, at = displacement.least_jacobian(p, corners)
-    if not least > 0:
-        raise InvalidInput(
-            f"parameters: the field folds: its Jacobian determinant is {least:.3g} near ({at[0]:.1f}, {at[1]:.1f}); "
-            "allowed: above 0 everywhere"
-        )
-    return p, corners
 
 
 # -- arithmetic ---------------------------------------------------------------------------------------------------

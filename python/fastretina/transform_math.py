@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+MATRIX_KINDS = ("identity", "similarity", "affine", "homography")  # each contains the ones before it
+
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-9  # px, relative to the coordinate: far below what an image can show, far above rounding
 _SHAPE_TOLERANCE = 1e-9  # how far rounding may take a similarity from being one

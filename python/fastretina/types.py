@@ -73,7 +73,7 @@ class Registration:
         return self.ok
 
     def __repr__(self) -> str:
-        kind = None if self.transform is None else self.transform.kind
+        kind = None if self.transform is None else self.transform.model
         inliers = f"{int(self.inliers.sum())}/{len(self.matches)} inliers"
         return f"Registration({self.status!r}, confidence={self.confidence:.3f}, transform={kind}, {inliers})"
 

@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "core/error.h"
+#include "core/field.h"
 #include "pipeline.h"
 #include "scene.h"
 
@@ -40,6 +41,38 @@ Options small_options() {
   options.features.detect.threshold = 0;
   options.ladder.strong_confidence = 0.999;  // the confidence is calibrated on retinas, not on these scenes
   return options;
+}
+
+// The same pair with a field of 4 px in the middle: asked for it, the session finds it, and again without allocating.
+void finds_a_field() {
+  const Scene scene(6);
+  const Photograph fixed(scene, {}, kWidth, kHeight);
+  std::vector<std::uint8_t> bent;
+  const auto seen = [](double x, double y) {
+    const double dx = x - kWidth / 2.0, dy = y - kHeight / 2.0, bump = std::exp(-(dx * dx + dy * dy) / (2 * 45.0 * 45.0));
+    return Point{x + 6 + 3.5 * bump, y - 4 - 2 * bump};
+  };
+  for (int y = 0; y < kHeight; ++y)
+    for (int x = 0; x < kWidth; ++x) {
+      const Point p = seen(x, y);
+      bent.push_back(scene.at(p.x, p.y));
+    }
+  Options options = small_options();
+  options.model.choice = TransformChoice::dense;
+  Session session(std::make_shared<FilterNetwork>(), options, 2);
+  Prepared prepared;
+  session.prepare(fixed.image(), prepared);
+  const Image moving{bent.data(), kWidth, kHeight, 1, kWidth, PixelType::u8};
+  long before = 0;
+  for (int round = 0; round < 3; ++round) {
+    if (round == 2) before = allocations;
+    const Candidate& best = session.register_pair(prepared, moving).best;
+    CHECK(best.found && !best.grid.empty());
+    const Point truth = seen(kWidth / 2.0, kHeight / 2.0);
+    const Point got = apply(Deformation{best.T_fixed_moving, best.field()}, {kWidth / 2.0, kHeight / 2.0});
+    CHECK(std::hypot(got.x - truth.x, got.y - truth.y) < 1);
+  }
+  CHECK(allocations == before);
 }
 
 Session session_of(int threads) { return Session(std::make_shared<FilterNetwork>(), small_options(), threads); }
@@ -211,5 +244,6 @@ int main() {
   misuse_is_an_error();
   threads_change_no_bit();
   allocates_nothing_after_warm_up();
+  finds_a_field();
   return 0;
 }

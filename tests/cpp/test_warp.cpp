@@ -17,7 +17,7 @@ struct Result {
   bool operator==(const Result&) const = default;
 };
 
-Result run(int threads, const Image& moving, const Transform& t, Interpolation interpolation, int width, int height) {
+Result run(int threads, const Image& moving, const Deformation& t, Interpolation interpolation, int width, int height) {
   const Context context(threads);
   Workspace workspace;
   const std::ptrdiff_t row = moving.row_bytes / moving.width * width;
@@ -29,8 +29,15 @@ Result run(int threads, const Image& moving, const Transform& t, Interpolation i
   return r;
 }
 
-std::vector<Transform> transforms() {
-  std::vector<Transform> list(1);
+std::vector<double> control_points(int count) {
+  std::vector<double> control(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < control.size(); ++i) control[i] = random_below(random_bits(5, 1, i), 80) / 10.0 - 4;
+  return control;
+}
+
+// `control`: of the fields, 5 x 4 points.
+std::vector<Deformation> transforms(const std::vector<double>& control) {
+  std::vector<Deformation> list(1);
   const auto add = [&](TransformKind kind, std::vector<double> p) {
     Transform t;
     t.kind = kind;
@@ -42,6 +49,7 @@ std::vector<Transform> transforms() {
   add(TransformKind::homography, {1.1, 0.1, -5.2, -0.1, 0.9, 6.1, -2e-2, 3e-3, 1});
   add(TransformKind::quadratic, {2.1, 1.05, 0.02, 1e-3, -5e-4, 2e-4, -3.2, -0.03, 0.97, 3e-4, 8e-4, -1e-3});
   add(TransformKind::quadratic, {2.1, 1.05, 0.02, -9e-3, 0, 2e-4, -3.2, -0.03, 0.97, 3e-4, 8e-4, -1e-3});
+  for (const std::size_t base : {3, 4}) list.push_back({list[base].base, {control.data(), 5, 4, 3.5, -2.0, 17.0, 14.0}});
   return list;
 }
 
@@ -56,11 +64,12 @@ void check(PixelType type, int width, int height, int channels) {
   moving.channels = channels;
   moving.row_bytes = static_cast<std::ptrdiff_t>(sizeof(T)) * width * channels;
   moving.type = type;
+  const std::vector<double> control = control_points(2 * 5 * 4);
   for (const auto interpolation : {Interpolation::nearest, Interpolation::linear, Interpolation::cubic}) {
     const Result same = run(1, moving, {}, interpolation, width, height);
     CHECK(same.image.size() == data.size() * sizeof(T));
     CHECK(std::equal(same.image.begin(), same.image.end(), reinterpret_cast<const std::byte*>(data.data())));
-    for (const Transform& t : transforms()) {
+    for (const Deformation& t : transforms(control)) {
       limit_simd_level(SimdLevel::scalar);
       const Result expected = run(1, moving, t, interpolation, 83, 45);
       for (const std::uint8_t v : expected.valid) CHECK(v <= 1);

@@ -63,7 +63,7 @@ def describe(result: Registration) -> str:
     """A registered pair in one line."""
     assert result.transform is not None
     return (
-        f"registered: {result.transform.kind}, confidence {result.confidence:.3f}, "
+        f"registered: {result.transform.model}, confidence {result.confidence:.3f}, "
         f"{int(result.inliers.sum())} inliers of {len(result.matches)} matches, "
         f"{result.timings_ms.get('total', 0.0):.0f} ms"
     )

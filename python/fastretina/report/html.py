@@ -114,9 +114,13 @@ def _tables(scene: Scene) -> str:
     tables = _table("Result", summary)
     if result.transform is not None:
         name = "Transform (moving to fixed)" if result.ok else "Best candidate, refused (moving to fixed)"
-        shown: dict[str, Any] = {"kind": result.transform.kind}
-        for row, values in enumerate(result.transform.params.tolist() if result.transform.params.size else []):
-            shown[f"row {row + 1}"] = ", ".join(f"{value:.8g}" for value in values)
+        shown: dict[str, Any] = {"kind": result.transform.model}
+        for step in (part.transform for part in result.transform.steps):
+            if step.kind == "dense":
+                shown["field"] = "{} x {} control points".format(*step.params.shape)
+                continue
+            for row, values in enumerate(step.params.tolist()):
+                shown[f"row {row + 1}"] = ", ".join(f"{value:.8g}" for value in values)
         tables += _table(name, shown)
     tables += _table("What every choice became", result.choices)
     tables += _table("Quality", result.quality)
