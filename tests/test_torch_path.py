@@ -225,7 +225,7 @@ def climb(registrar, pair, monkeypatch):
     def run(*attempts, working_size=480):
         made = iter(attempts)
 
-        def attempt(fixed, moving):
+        def attempt(fixed, moving, attempts):
             status, confidence = next(made, attempts[-1])
             return {"status": status, "confidence": confidence}
 
