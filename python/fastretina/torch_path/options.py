@@ -111,7 +111,7 @@ class FieldOptions:
     shift_px: float = 8.0
     samples_per_point: float = 0.3
     min_points: int = 256
-    min_gain_nats: float = 8.0
+    min_gain_nats: float = 5.0
     min_displacement_px: float = 0.4
     max_displacement_px: float = 20.0
     min_jacobian: float = 0.3
