@@ -226,6 +226,7 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
   measured.contrast_moving = moving.contrast;
   measured.keypoints_fixed = *fixed.keypoints.count;
   measured.keypoints_moving = *moving.keypoints.count;
+  measured.attempts = out.rung + 1;
 
   const Matches matches = take_matches(fixed.keypoints.capacity, workspace_);
   PointPairs pairs;

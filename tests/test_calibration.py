@@ -89,6 +89,8 @@ def test_from_a_file(tmp_path, capsys):
                 "overlap": 0.8,
                 "inlier_rms_px": 1.5,
                 "coverage": rng.uniform(),
+                "peak_to_sidelobe": 5.0,
+                "inlier_similarity": 0.7,
                 "success": good,
             }
         )

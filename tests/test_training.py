@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -453,3 +454,11 @@ def test_mutual_matches_by_hand():
     first = torch.tensor([[1.0, 0], [0, 1], [0.9, 0.1]])
     second = torch.tensor([[0.0, 1], [1, 0]])
     assert validate.mutual_matches(first, second).tolist() == [[0, 1], [1, 0]]
+
+
+def test_outcomes_need_two_eyes() -> None:
+    from fastretina.training.outcomes import outcomes
+
+    samples = [SimpleNamespace(name=f"ravir_ir/{stem}", weight=1.0) for stem in "ab"]  # whose patients are unknown
+    with pytest.raises(InvalidInput, match="known to be of different eyes"):
+        next(outcomes(None, samples, 1, 0))

@@ -93,6 +93,7 @@ py::dict quality_dict(const Candidate& c) {
   d["inlier_rms_px"] = m.inlier_rms_px;
   d["coverage"] = m.coverage;
   d["inlier_similarity"] = m.inlier_similarity;
+  d["attempts"] = m.attempts;
   d["overlap"] = q.overlap;
   d["scale"] = q.scale;
   d["rotation_deg"] = q.rotation_deg;

@@ -36,7 +36,8 @@ void bind_quality(py::module_& m) {
       "quality",
       [](const py::object& transform, const py::object& field, std::pair<int, int> fixed, std::pair<int, int> moving, double contrast_fixed,
          double contrast_moving, int keypoints_fixed, int keypoints_moving, int matches, int inliers,
-         double inlier_rms_px, double coverage, double inlier_similarity, double ridge_correlation, double peak_to_sidelobe, int overlap_px, double min_contrast,
+         double inlier_rms_px, double coverage, double inlier_similarity, double ridge_correlation, double peak_to_sidelobe,
+         int overlap_px, int attempts, double min_contrast,
          int min_keypoints, int min_inliers, double min_scale, double max_scale, double max_anisotropy,
          double min_overlap, double min_confidence) {
         QualityInputs in;
@@ -65,6 +66,8 @@ void bind_quality(py::module_& m) {
         require_count(matches, "matches");
         require_count(inliers, "inliers");
         require_count(overlap_px, "overlap_px");
+        require(attempts >= 1, "attempts", std::to_string(attempts), "1 or more");
+        in.attempts = attempts;
         in.contrast_fixed = contrast_fixed, in.contrast_moving = contrast_moving;
         in.keypoints_fixed = keypoints_fixed, in.keypoints_moving = keypoints_moving;
         in.matches = matches, in.inliers = inliers, in.inlier_rms_px = inlier_rms_px, in.coverage = coverage;
@@ -77,7 +80,7 @@ void bind_quality(py::module_& m) {
       py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"),
       py::arg("inliers"), py::arg("inlier_rms_px"), py::arg("coverage"),
       py::arg("inlier_similarity"), py::arg("ridge_correlation"), py::arg("peak_to_sidelobe"),
-      py::arg("overlap_px"), py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints,
+      py::arg("overlap_px"), py::arg("attempts"), py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints,
       py::arg("min_inliers") = o.min_inliers, py::arg("min_scale") = o.min_scale, py::arg("max_scale") = o.max_scale,
       py::arg("max_anisotropy") = o.max_anisotropy, py::arg("min_overlap") = o.min_overlap,
       py::arg("min_confidence") = o.min_confidence);

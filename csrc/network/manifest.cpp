@@ -55,6 +55,7 @@ constexpr std::pair<std::string_view, double ConfidenceModel::*> kWeights[] = {
     {"coverage", &ConfidenceModel::coverage},
     {"log_peak_to_sidelobe", &ConfidenceModel::log_peak_to_sidelobe},
     {"inlier_similarity", &ConfidenceModel::inlier_similarity},
+    {"log_attempts", &ConfidenceModel::log_attempts},
 };
 
 void set_weight(ConfidenceModel& model, std::string_view name, const TomlValue& value) {

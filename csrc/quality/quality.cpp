@@ -64,7 +64,8 @@ double confidence(const QualityInputs& in, double overlapping, const ConfidenceM
                        weight.overlap * overlapping + weight.inlier_rms_px * in.inlier_rms_px +
                        weight.coverage * in.coverage +
                        weight.log_peak_to_sidelobe * std::log1p(std::max(in.peak_to_sidelobe, 0.0)) +
-                       weight.inlier_similarity * in.inlier_similarity;
+                       weight.inlier_similarity * in.inlier_similarity +
+                       weight.log_attempts * std::log(static_cast<double>(std::max(in.attempts, 1)));
   return 1 / (1 + std::exp(-logit));
 }
 

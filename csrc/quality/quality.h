@@ -34,6 +34,7 @@ struct QualityInputs {
   int keypoints_fixed = 0, keypoints_moving = 0;
   int matches = 0, inliers = 0;
   double inlier_rms_px = 0, coverage = 0;
+  int attempts = 1;              // made so far, this one included: the more, the likelier is chance
   double inlier_similarity = 0;  // mean cosine of the inliers' descriptors
   double ridge_correlation = 0;
   double peak_to_sidelobe = 0;   // of the ridge correlation
@@ -53,6 +54,7 @@ struct ConfidenceModel {
   double coverage = 3.78191;
   double log_peak_to_sidelobe = 3.0248;  // log(1 + peak to sidelobe)
   double inlier_similarity = 7.06158;
+  double log_attempts = 0;
 };
 
 struct QualityOptions {

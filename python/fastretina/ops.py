@@ -573,8 +573,9 @@ def quality(
 
     ``measured``, all required: ``contrast_fixed``, ``contrast_moving``, ``keypoints_fixed``, ``keypoints_moving``,
     ``matches``, ``inliers``, ``inlier_rms_px``, ``coverage``, ``inlier_similarity``, ``ridge_correlation``,
-    ``peak_to_sidelobe``, ``overlap_px``. Options (defaults are the core's): ``min_contrast``, ``min_keypoints``,
-    ``min_inliers``, ``min_scale``, ``max_scale``, ``max_anisotropy``, ``min_overlap``, ``min_confidence``.
+    ``peak_to_sidelobe``, ``overlap_px``, ``attempts``. Options (defaults are the core's): ``min_contrast``,
+    ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``, ``max_anisotropy``, ``min_overlap``,
+    ``min_confidence``.
 
     Raises InvalidInput for a number that is missing, not finite or out of range, a size that is none, a composite.
 

@@ -31,6 +31,7 @@ FEATURES = {
     "coverage": 1,
     "log_peak_to_sidelobe": 1,
     "inlier_similarity": 1,
+    "log_attempts": -1,
 }
 
 
@@ -54,6 +55,7 @@ def features_of(row: Mapping[str, Any]) -> Floats:
     values = dict(row)
     values.setdefault("log_inliers", np.log1p(values.get("inliers", 0)))
     values.setdefault("log_peak_to_sidelobe", np.log1p(max(values.get("peak_to_sidelobe", 0), 0)))
+    values.setdefault("log_attempts", np.log(max(values.get("attempts", 1), 1)))
     values.setdefault("inlier_ratio", values.get("inliers", 0) / max(1, values.get("matches", 0)))
     missing = [name for name in FEATURES if name not in values]
     if missing:

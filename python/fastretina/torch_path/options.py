@@ -99,6 +99,7 @@ class ConfidenceModel:
     coverage: float = 3.78191
     log_peak_to_sidelobe: float = 3.0248
     inlier_similarity: float = 7.06158
+    log_attempts: float = 0.0
 
 
 @dataclass

@@ -55,7 +55,7 @@ NOTHING: dict[str, Any] = {
 }  # fmt: skip
 REPORTED = (
     "ridge_correlation", "peak_to_sidelobe", "matches", "inliers", "inlier_rms_px", "coverage", "inlier_similarity",
-    "overlap", "scale", "rotation_deg", "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving",
+    "attempts", "overlap", "scale", "rotation_deg", "anisotropy", "pole", "fold", "keypoints_fixed", "keypoints_moving",
     "contrast_fixed", "contrast_moving",
 )  # fmt: skip
 
@@ -166,9 +166,9 @@ class Pipeline:
                 break
             if not (self._shows_enough(rung.fixed) and self._shows_enough(rung.moving)):
                 continue
-            found = self._attempt(self._in_pose(fixed, rung.fixed), self._in_pose(moving, rung.moving))
-            found["rung"] = attempts
             attempts += 1
+            found = self._attempt(self._in_pose(fixed, rung.fixed), self._in_pose(moving, rung.moving), attempts)
+            found["rung"] = attempts - 1
             if not best or found["confidence"] > best["confidence"]:
                 best = found
             if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
@@ -267,7 +267,7 @@ class Pipeline:
             "quality": {name: numbers[name] for name in REPORTED},
         }
 
-    def _attempt(self, fixed: Features, moving: Features) -> dict[str, Any]:
+    def _attempt(self, fixed: Features, moving: Features, attempts: int) -> dict[str, Any]:
         """One rung: match -> estimate -> refine -> quality."""
         with stopwatch(self._timings, "match"):
             pairs = _paired(fixed, moving, match(fixed.rows, moving.rows, **vars(self.options.match)))
@@ -286,7 +286,7 @@ class Pipeline:
             }  # fmt: skip
         measured |= {
             "contrast_fixed": fixed.contrast, "contrast_moving": moving.contrast, "matches": len(pairs.score),
-            "keypoints_fixed": len(fixed.xy), "keypoints_moving": len(moving.xy),
+            "keypoints_fixed": len(fixed.xy), "keypoints_moving": len(moving.xy), "attempts": attempts,
         }  # fmt: skip
         return self._judged(aligned, fixed, moving, measured) | {
             "transform": None if aligned is None else _to_input_transform(*aligned, fixed, moving),

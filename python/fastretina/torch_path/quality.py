@@ -66,7 +66,7 @@ def _shape(kind: str, p: Sequence[float], field: Transform | None, size: tuple[i
 def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int, int], moving_size: tuple[int, int], *,
             contrast_fixed: float, contrast_moving: float, keypoints_fixed: int, keypoints_moving: int, matches: int,
             inliers: int, inlier_rms_px: float, coverage: float, inlier_similarity: float, ridge_correlation: float,
-            peak_to_sidelobe: float, overlap_px: int, field: Transform | None = None,
+            peak_to_sidelobe: float, overlap_px: int, attempts: int, field: Transform | None = None,
             options: QualityOptions | None = None) -> dict[str, Any]:  # fmt: skip
     """As ``fastretina.ops.quality``; ``transform`` is (kind, 12 numbers), ``field`` a dense map after it."""
     o = options or QualityOptions()
@@ -91,7 +91,7 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
     else:
         ratio = inliers / matches if matches > 0 else 0.0
         features = (ridge_correlation, math.log1p(inliers), ratio, q["overlap"], inlier_rms_px, coverage,
-                    math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity)  # fmt: skip
+                    math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity, math.log(max(attempts, 1)))  # fmt: skip
         bias, *weights = vars(o.confidence).values()
         logit = bias + sum(w * f for w, f in zip(weights, features, strict=True))
         q["confidence"] = 1 / (1 + math.exp(-logit))
