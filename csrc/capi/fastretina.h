@@ -191,7 +191,8 @@ enum {
   FASTRETINA_AFFINE = 2,
   FASTRETINA_HOMOGRAPHY = 3,
   FASTRETINA_QUADRATIC = 4,
-  FASTRETINA_COMPOSITE = 5 /* several in a row, or the inverse of one that has no closed inverse */
+  FASTRETINA_DENSE = 5,    /* x' = x + d(x), d a cubic B-spline on a grid of control displacements */
+  FASTRETINA_COMPOSITE = 6 /* several in a row, or the inverse of one that has no closed inverse */
 };
 #define FASTRETINA_TRANSFORM_AUTO 0 /* for fastretina_options.transform: chosen by what the images support */
 
@@ -200,7 +201,7 @@ typedef struct fastretina_options {
   int32_t threads;       /* 1 ... 1024, also of the engine; the same bits for any number, if the engine keeps that */
   int32_t working_size;  /* 64 ... 8192 px: longer side at which the network sees an image; 0: what it is meant for */
   int32_t max_keypoints; /* 16 ... 65536 */
-  int32_t transform;     /* FASTRETINA_TRANSFORM_AUTO, or the kind to fit: SIMILARITY ... QUADRATIC */
+  int32_t transform;     /* FASTRETINA_TRANSFORM_AUTO, or the kind to fit: SIMILARITY ... DENSE (gives a composite) */
   int32_t max_attempts;  /* 1 or more: further scales, turns and mirroring tried on a weak pair. 1 bounds the latency */
   uint64_t seed;
   double min_confidence; /* 0 ... 1: below it, a result is refused */

@@ -37,8 +37,8 @@ Options from_c(const fastretina_options& c, const Manifest& manifest) {
     check_range(c.working_size, kSmallestSidePx, kLargestWorkingSize, "working_size",
                 "64 ... 8192, or 0 for the network's own");
   check_range(c.max_keypoints, kFewestKeypoints, kMostKeypoints, "max_keypoints", "16 ... 65536");
-  check_range(c.transform, static_cast<int>(TransformChoice::automatic), static_cast<int>(TransformChoice::quadratic),
-              "transform", "FASTRETINA_TRANSFORM_AUTO, or FASTRETINA_SIMILARITY ... FASTRETINA_QUADRATIC");
+  check_range(c.transform, static_cast<int>(TransformChoice::automatic), static_cast<int>(TransformChoice::dense),
+              "transform", "FASTRETINA_TRANSFORM_AUTO, or FASTRETINA_SIMILARITY ... FASTRETINA_DENSE");
   require(c.max_attempts >= 1, "max_attempts", std::to_string(c.max_attempts), "1 or more");
   require(c.min_confidence >= 0 && c.min_confidence <= 1, "min_confidence", std::to_string(c.min_confidence),
           "0 ... 1");
@@ -86,12 +86,12 @@ void check_prepared(const fastretina_session& session, const fastretina_prepared
 template <class Work>
 fastretina_error registered(fastretina_transform* transform, fastretina_result* result, Work&& work) {
   return guarded([&] {
-    given(transform, "transform").steps = {};
+    given(transform, "transform").steps.clear();
     fastretina_result probe{};
     probe.struct_size = given(result, "result").struct_size;
     write_sized(fastretina_result{}, probe, "result");
     const Registration& registration = work();
-    transform->steps = steps_of(registration.best);
+    set_steps(registration.best, transform->steps);
     write_sized(to_c(registration), *result, "result");
   });
 }
@@ -188,7 +188,7 @@ fastretina_error fastretina_warp(fastretina_session* session, const fastretina_i
     require(valid == nullptr || valid_row_bytes >= to.width, "valid_row_bytes", std::to_string(valid_row_bytes),
             "the width of out or more");
     const View<std::uint8_t> mask(valid, to.width, to.height, static_cast<std::ptrdiff_t>(valid_row_bytes));
-    const Transform map = single_map(given(transform, "transform").steps);
+    const Deformation map = deformation(given(transform, "transform").steps);
     cpu::warp(core.context(), core.workspace(), from, map, {static_cast<Interpolation>(interpolation)}, to, mask);
   });
 }

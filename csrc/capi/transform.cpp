@@ -20,7 +20,7 @@ const TransformSteps& steps_in(const fastretina_transform* transform) {
 
 std::size_t parameter_count(const TransformSteps& steps) {
   const fastretina_kind kind = kind_of(steps);
-  return kind == FASTRETINA_COMPOSITE ? 0 : kind == FASTRETINA_QUADRATIC ? 12 : 9;
+  return kind >= FASTRETINA_DENSE ? 0 : kind == FASTRETINA_QUADRATIC ? 12 : 9;
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ fastretina_error fastretina_transform_to_json(const fastretina_transform* transf
 
 fastretina_error fastretina_transform_from_json(const char* text, size_t size, fastretina_transform* transform) {
   return guarded([&] {
-    given(transform, "transform").steps = {};
+    given(transform, "transform").steps.clear();
     transform->steps = read_json(std::string_view(&given(text, "text"), size));
   });
 }

@@ -1,6 +1,6 @@
 #include "capi/transform_json.h"
 
-#include <cmath>
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -11,26 +11,43 @@ namespace fastretina::capi {
 namespace {
 
 constexpr std::string_view kDirection = "moving_to_fixed";
-constexpr TransformKind kKinds[] = {TransformKind::identity, TransformKind::similarity, TransformKind::affine,
-                                    TransformKind::homography, TransformKind::quadratic};
-constexpr int kDeepest = 8;  // composites in composites
+constexpr std::size_t kMostControls = std::size_t{1} << 20;  // of a dense map's grid
+constexpr int kDeepest = 8;                                  // composites in composites
+
+void append_numbers(std::string& out, const double* numbers, int count) {
+  for (int i = 0; i < count; ++i) {
+    out += i == 0 ? "[" : ", ";
+    append_number(out, numbers[i]);
+  }
+  out += ']';
+}
+
+void append_rows(std::string& out, const double* numbers, int rows, int columns) {
+  for (int r = 0; r < rows; ++r) {
+    out += r == 0 ? "[" : ", ";
+    append_numbers(out, numbers + r * columns, columns);
+  }
+  out += ']';
+}
 
 // Members in alphabetical order, as Python sorts them.
-void append_map(std::string& out, const Step& step, bool is_part) {
-  const bool quadratic = step.map.kind == TransformKind::quadratic;
-  const int rows = quadratic ? 2 : 3, columns = quadratic ? 6 : 3;
+void append_step(std::string& out, const Step& step, bool is_part) {
   out += "{\"direction\": \"" + std::string(kDirection) + '"';
   if (is_part && step.inverted) out += ", \"inverted\": true";
-  out += ", \"kind\": \"" + std::string(kind_name(step.map.kind)) + "\", \"parameters\": [";
-  for (int r = 0; r < rows; ++r) {
-    out += r == 0 ? "[" : ", [";
-    for (int c = 0; c < columns; ++c) {
-      if (c > 0) out += ", ";
-      append_number(out, step.map.p[columns * r + c]);
+  out += ", \"kind\": \"" + std::string(kind_name(kind_of(step))) + "\", \"parameters\": ";
+  if (step.dense()) {
+    for (int r = 0; r < step.rows; ++r) {
+      out += r == 0 ? "[" : ", ";
+      append_rows(out, step.control.data() + std::ptrdiff_t{2} * r * step.columns, step.columns, 2);
     }
-    out += ']';
+    out += "], \"rectangle\": ";
+    append_numbers(out, step.rectangle.data(), 4);
+  } else if (step.map.kind == TransformKind::quadratic) {
+    append_rows(out, step.map.p, 2, 6);
+  } else {
+    append_rows(out, step.map.p, 3, 3);
   }
-  out += "]}";
+  out += '}';
 }
 
 // Rows of columns, or all in one array.
@@ -59,19 +76,57 @@ std::vector<double> numbers(const Json& json, std::size_t rows, std::size_t colu
   return out;
 }
 
-Transform map_of(const Json& json, const std::string& kind) {
+const Json& member(const Json& json, const char* name) {
+  const Json* found = json.member(name);
+  require(found != nullptr, name, "none", "kind and parameters, for dense a rectangle, too");
+  return *found;
+}
+
+Transform map_of(const Json& json, fastretina_kind kind) {
   Transform map;
-  bool known = false;
-  for (const TransformKind candidate : kKinds)
-    if (kind == kind_name(candidate)) map.kind = candidate, known = true;
-  require(known, "kind", '"' + kind.substr(0, 40) + '"',
-          "identity, similarity, affine, homography, quadratic or composite");
-  const Json* parameters = json.member("parameters");
-  require(parameters != nullptr, "transform", "no parameters", "kind and parameters");
+  map.kind = static_cast<TransformKind>(kind);
   const bool quadratic = map.kind == TransformKind::quadratic;
-  const std::vector<double> p = numbers(*parameters, quadratic ? 2 : 3, quadratic ? 6 : 3);
-  for (std::size_t i = 0; i < p.size(); ++i) map.p[i] = p[i];
-  return checked(map);
+  const std::vector<double> p = numbers(member(json, "parameters"), quadratic ? 2 : 3, quadratic ? 6 : 3);
+  std::copy(p.begin(), p.end(), map.p);
+  return map;
+}
+
+// (rows, columns, 2) displacements.
+Step dense_of(const Json& json) {
+  constexpr const char* kExpected = "rows of columns of two numbers";
+  Step step;
+  const JsonArray* rows = member(json, "parameters").as<JsonArray>();
+  require(rows != nullptr && rows->size() >= 2 && rows->size() <= kMostControls, "parameters", "another shape",
+          kExpected);
+  const auto size_of = [](const Json& row) { return row.as<JsonArray>() == nullptr ? 0 : row.as<JsonArray>()->size(); };
+  const std::size_t columns = size_of(rows->front());
+  require(columns >= 2 && columns * rows->size() <= kMostControls, "parameters", "another shape", kExpected);
+  step.rows = static_cast<int>(rows->size());
+  step.columns = static_cast<int>(columns);
+  for (const Json& row : *rows) {
+    require(size_of(row) == columns, "parameters", "another shape", kExpected);
+    for (const Json& pair : *row.as<JsonArray>())
+      for (std::size_t i = 0; i < 2; ++i) {
+        require(size_of(pair) == 2 && (*pair.as<JsonArray>())[i].as<double>() != nullptr, "parameters", "another shape",
+                kExpected);
+        step.control.push_back(*(*pair.as<JsonArray>())[i].as<double>());
+      }
+  }
+  const JsonArray* edges = member(json, "rectangle").as<JsonArray>();
+  require(edges != nullptr && edges->size() == 4, "rectangle", "another shape", "x0, y0, x1, y1");
+  for (std::size_t i = 0; i < 4; ++i) {
+    require((*edges)[i].as<double>() != nullptr, "rectangle", "an entry that is no number", "x0, y0, x1, y1");
+    step.rectangle[i] = *(*edges)[i].as<double>();
+  }
+  check_dense(step);
+  return step;
+}
+
+fastretina_kind kind_named(const std::string& name) {
+  for (fastretina_kind kind = FASTRETINA_IDENTITY; kind < FASTRETINA_COMPOSITE; ++kind)
+    if (name == kind_name(kind)) return kind;
+  throw InvalidArgument("kind", '"' + name.substr(0, 40) + '"',
+                        "identity, similarity, affine, homography, quadratic, dense or composite");
 }
 
 TransformSteps steps_in(const Json& json, int depth);
@@ -108,7 +163,11 @@ TransformSteps steps_in(const Json& json, int depth) {
   require(kind != nullptr && kind->as<std::string>() != nullptr, "transform", "no kind", "kind and parameters");
   if (*kind->as<std::string>() == "composite") return composite(json, depth);
   TransformSteps out;
-  out.append({map_of(json, *kind->as<std::string>())});
+  const fastretina_kind named = kind_named(*kind->as<std::string>());
+  if (named == FASTRETINA_DENSE)
+    out.append(dense_of(json));
+  else
+    out.append(map_of(json, named));
   return out;
 }
 
@@ -118,13 +177,13 @@ std::string write_json(const TransformSteps& steps) {
   std::string out;
   const auto list = steps.list();
   if (list.size() == 1 && !list[0].inverted) {
-    append_map(out, list[0], false);
+    append_step(out, list[0], false);
     return out;
   }
   out = "{\"direction\": \"" + std::string(kDirection) + "\", \"kind\": \"composite\", \"parts\": [";
   for (std::size_t i = 0; i < list.size(); ++i) {
     if (i > 0) out += ", ";
-    append_map(out, list[i], true);
+    append_step(out, list[i], true);
   }
   out += "]}";
   return out;

@@ -54,8 +54,11 @@ const char* const kQuadratic =
 const char* const kInverse =
     R"({"direction": "moving_to_fixed", "kind": "composite", "parts": [{"direction": "moving_to_fixed", "inverted": true, "kind": "quadratic", "parameters": [[5.0, 1.01, 0.02, 1e-05, -2e-05, 0.0], [-3.0, -0.02, 0.99, 0.0, 1e-05, 3e-05]]}]})";
 
+const char* const kDense =
+    R"({"direction": "moving_to_fixed", "kind": "composite", "parts": [{"direction": "moving_to_fixed", "kind": "dense", "parameters": [[[1.0, 2.0], [0.0, -0.5], [3.0, 0.25]], [[0.0, 0.0], [4.0, -3.0], [0.0, 1e-05]]], "rectangle": [-20.0, 0.0, 180.0, 120.0]}, {"direction": "moving_to_fixed", "kind": "affine", "parameters": [[1.25, 0.0, 3.0], [0.0, 0.5, -4.0], [0.0, 0.0, 1.0]]}]})";
+
 void text_survives_reading_and_writing() {
-  for (const char* text : {kAffine, kQuadratic, kInverse}) CHECK(write_json(read_json(text)) == text);
+  for (const char* text : {kAffine, kQuadratic, kInverse, kDense}) CHECK(write_json(read_json(text)) == text);
   CHECK(write_json(read_json(R"({"status": "ok", "transform": )" + std::string(kAffine) + "}")) == kAffine);
   CHECK(write_json(read_json(" { \"kind\" : \"\\u0061ffine\",\n\"parameters\":[1.25,0,3,0,0.5,-4,0,0,1]}\t")) ==
         kAffine);
@@ -72,7 +75,7 @@ void text_survives_reading_and_writing() {
 void kinds_invert() {
   const char* const homography =
       R"({"kind": "homography", "parameters": [[2, 0.1, 5], [-0.2, 1.8, 7], [2e-4, -1e-4, 2]]})";
-  for (const std::string text : {kAffine, kQuadratic, kInverse, homography}) {
+  for (const std::string text : {kAffine, kQuadratic, kInverse, kDense, homography}) {
     const TransformSteps forward = read_json(text), back = inverse(forward);
     for (const Point p : {Point{0, 0}, Point{100, 50}, Point{-30, 200}}) {
       const Point there = apply(forward, p), again = apply(back, there);
@@ -111,6 +114,12 @@ void what_is_no_transform_is_told() {
       R"({"kind": "composite"})",
       R"({"kind": "composite", "parts": []})",
       R"({"kind": "composite", "parts": [{"kind": "affine", "inverted": true, "parameters": [1,0,0,1,0,0,0,0,1]}]})",  // singular
+      R"({"kind": "dense", "parameters": [[[0,0],[0,0]],[[0,0],[0,0]]]})",                          // no rectangle
+      R"({"kind": "dense", "parameters": [[[0,0],[0,0]],[[0,0],[0,0]]], "rectangle": [0,0,0,1]})",  // an empty one
+      R"({"kind": "dense", "parameters": [[[0,0],[0,0]]], "rectangle": [0,0,1,1]})",                // one row
+      R"({"kind": "dense", "parameters": [[[0,0],[0]],[[0,0],[0,0]]], "rectangle": [0,0,1,1]})",
+      R"({"kind": "dense", "parameters": [[[0,0],[0,0]],[[0,0]]], "rectangle": [0,0,1,1]})",
+      R"({"kind": "dense", "parameters": [[[9,0],[-9,0]],[[9,0],[-9,0]]], "rectangle": [0,0,1,1]})",  // folds
       R"({"kind": "affine", "parameters": [1,0,0,0,1,0,0,0,01]})",
       R"({"kind": "affine", "parameters": [1,0,0,0,1,0,0,0,1]} x)",
       R"({"kind": "a\q"})",
