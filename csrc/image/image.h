@@ -5,7 +5,9 @@
 //                   of 1023, 4095, 16383, 65535 that holds the image's maximum, float32 as it is
 //   2. scale        longer side -> working_size, area-averaged when shrinking, bilinear when enlarging;
 //                   x' = (x + 1/2) s - 1/2 with one s for both axes
-//   3. field of view  pixels below dark_fraction x the 95th percentile (the sorted plane's element floor(0.95 (n - 1)))
+//   3. field of view  pixels below dark_fraction x the 95th percentile (the sorted plane's element floor(0.95 (n - 1))),
+//                   or below 1.5 x the 99th percentile of the corners (squares of 1/16 of the shorter side) if that is
+//                   below the 10th percentile of the middle (half of each side, every fourth pixel of it): those
 //                   that hang together (4-connected) with the frame are outside; what is left is eroded by erode_px
 //                   (the frame itself does not erode)
 //   4. normalise    (I - local mean) / (local deviation + 0.1 x its global mean + 0.002), clipped, 0 outside the mask;

@@ -45,16 +45,16 @@ struct QualityInputs {
 // sign its feature must have. Fitted to registrations of training images with known truth, half of them of two different
 // eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
 struct ConfidenceModel {
-  double bias = -17.156;
-  double ridge_correlation = 2.88622;
-  double log_inliers = 1.62653;  // log(1 + inliers)
-  double inlier_ratio = 3.74979;  // inliers / matches
-  double overlap = 0;
-  double inlier_rms_px = 0;
-  double coverage = 3.78191;
-  double log_peak_to_sidelobe = 3.0248;  // log(1 + peak to sidelobe)
-  double inlier_similarity = 7.06158;
-  double log_attempts = 0;
+  double bias = -16.2311;
+  double ridge_correlation = 5.19478;
+  double log_inliers = 1.56341;  // log(1 + inliers)
+  double inlier_ratio = 1.05391;  // inliers / matches
+  double overlap = 1.63747;
+  double inlier_rms_px = -1.20423;
+  double coverage = 1.96688;
+  double log_peak_to_sidelobe = 3.24545;  // log(1 + peak to sidelobe)
+  double inlier_similarity = 10.2;
+  double log_attempts = -0.556072;
 };
 
 struct QualityOptions {

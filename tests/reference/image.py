@@ -45,10 +45,28 @@ def resized(image, working_size):
     return np.clip(down @ plane_of(image) @ across.T, 0, 1)
 
 
+def surround_level(plane):
+    """The corners, where they are clearly darker than the middle."""
+    height, width = plane.shape
+    side = max(1, min(height, width) // 16)
+    corners = sorted(
+        plane[y, x]
+        for y in (*range(side), *range(height - side, height))
+        for x in (*range(side), *range(width - side, width))
+    )
+    middle = sorted(
+        plane[y, x]
+        for y in range(height // 4, height - height // 4, 4)
+        for x in range(width // 4, width - width // 4, 4)
+    )
+    brightest = np.float32(1.5) * corners[(len(corners) - 1) * 99 // 100]
+    return brightest if middle and brightest < middle[(len(middle) - 1) * 10 // 100] else np.float32(0)
+
+
 def field_of_view(plane, dark_fraction, erode_px):
     height, width = plane.shape
     q95 = np.sort(plane.ravel())[(plane.size - 1) * 95 // 100]
-    dark = plane < np.float32(dark_fraction) * q95
+    dark = plane < max(np.float32(dark_fraction) * q95, surround_level(plane))
     outside = np.zeros_like(dark)
     todo = [(y, x) for y in range(height) for x in range(width) if y in (0, height - 1) or x in (0, width - 1)]
     while todo:

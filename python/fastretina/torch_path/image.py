@@ -62,10 +62,24 @@ def _resize(image: Tensor, working_size: int) -> Tensor:
     return (plane * (torch.ones(()) / unit)).clamp(0, 1)
 
 
+def _order_statistic(values: Tensor, percent: int) -> Tensor:
+    return values.flatten().kthvalue((values.numel() - 1) * percent // 100 + 1).values
+
+
+def _surround_level(gray: Tensor) -> Tensor:
+    """What is surely not the eye, where the corners show it; 0 where they do not."""
+    height, width = gray.shape
+    side = max(1, min(height, width) // 16)
+    rows = torch.cat([gray[:side], gray[-side:]])
+    brightest = 1.5 * _order_statistic(torch.cat([rows[:, :side], rows[:, -side:]], 1), 99)
+    middle = gray[height // 4 : height - height // 4 : 4, width // 4 : width - width // 4 : 4]
+    seen = middle.numel() > 0 and bool(brightest < _order_statistic(middle, 10))
+    return brightest if seen else torch.zeros_like(brightest)
+
+
 def field_of_view(gray: Tensor, dark_fraction: float, erode_px: int) -> Tensor:
     """(H, W) intensities -> (H, W) float mask, 1 inside."""
-    rank = (gray.numel() - 1) * 95 // 100
-    dark = gray < dark_fraction * gray.flatten().kthvalue(rank + 1).values
+    dark = gray < torch.maximum(dark_fraction * _order_statistic(gray, 95), _surround_level(gray))
     outside = dark.clone()
     outside[1:-1, 1:-1] = False
     reached = -1

@@ -90,16 +90,16 @@ class RefineOptions:
 
 @dataclass
 class ConfidenceModel:
-    bias: float = -17.156
-    ridge_correlation: float = 2.88622
-    log_inliers: float = 1.62653
-    inlier_ratio: float = 3.74979
-    overlap: float = 0.0
-    inlier_rms_px: float = 0.0
-    coverage: float = 3.78191
-    log_peak_to_sidelobe: float = 3.0248
-    inlier_similarity: float = 7.06158
-    log_attempts: float = 0.0
+    bias: float = -16.2311
+    ridge_correlation: float = 5.19478
+    log_inliers: float = 1.56341
+    inlier_ratio: float = 1.05391
+    overlap: float = 1.63747
+    inlier_rms_px: float = -1.20423
+    coverage: float = 1.96688
+    log_peak_to_sidelobe: float = 3.24545
+    inlier_similarity: float = 10.2
+    log_attempts: float = -0.556072
 
 
 @dataclass

@@ -49,13 +49,24 @@ def resize_longer(plane: np.ndarray, working_size: int) -> np.ndarray:
     return cv2.resize(plane, shape, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
+def _surround_level(plane: np.ndarray) -> float:
+    """What is surely not the eye, where the corners are clearly darker than the middle; 0 where they are not."""
+    height, width = plane.shape
+    side = max(1, min(height, width) // 16)
+    rows = np.concatenate([plane[:side], plane[-side:]])
+    brightest = 1.5 * float(np.quantile(np.concatenate([rows[:, :side], rows[:, -side:]], 1), 0.99))
+    middle = plane[height // 4 : height - height // 4 : 4, width // 4 : width - width // 4 : 4]
+    return brightest if middle.size and brightest < np.quantile(middle, 0.10) else 0.0
+
+
 def field_of_view(plane: np.ndarray) -> np.ndarray:
     """``(H, W)`` plane → float32 mask, 1 inside the field of view.
 
-    Outside is what is darker than 5 % of the 95th percentile and 4-connected to the frame; then 3 px are eroded
-    (the frame itself does not erode).
+    Outside is what is darker than 5 % of the 95th percentile, or than the surround that the corners show, and
+    4-connected to the frame; then 3 px are eroded (the frame itself does not erode).
     """
-    dark = (plane < DARK_FRACTION * np.quantile(plane, DARK_QUANTILE)).astype(np.uint8)
+    threshold = max(DARK_FRACTION * np.quantile(plane, DARK_QUANTILE), _surround_level(plane))
+    dark = (plane < threshold).astype(np.uint8)
     count, label = cv2.connectedComponents(dark, connectivity=4)
     frame = np.concatenate([label[0], label[-1], label[:, 0], label[:, -1]])
     outside = np.zeros(count, np.bool_)
