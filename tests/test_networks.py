@@ -198,9 +198,20 @@ def test_manifests_agree_and_name_the_licence(repository_manifest):
     if not repository_manifest.is_file():
         pytest.skip("installed package: engines/ is only in the repository")
     assert repository_manifest.read_bytes() == (shipped.folder / "retina.toml").read_bytes()
-    assert "non-commercial" in shipped.data["training"]["licence"]
-    for precision in ("f32", "int8", "torch"):
-        assert shipped.weights(precision).is_file()
+    for name, free in (
+        ("retina", True),
+        ("retina_fast", True),
+        ("retina_research", False),
+        ("retina_fast_research", False),
+    ):
+        manifest = engines.load_manifest(name)
+        training = manifest.data["training"]
+        assert training["sets"] == ("clean" if free else "research")
+        assert training["non_commercial"] is not free
+        assert ("non-commercial" in training["licence"]) is not free
+        assert free is (set(training["data"]) == {"octa_synth", "synthetic"})
+        for precision in ("f32", "int8", "torch"):
+            assert manifest.weights(precision).is_file()
 
 
 @pytest.fixture

@@ -64,9 +64,12 @@ def test_a_good_pair():
         ({"transform": Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-0.003, 0, 1]])}, "implausible"),
         ({"transform": Transform("quadratic", [[0, 1, 0, -1e-3, 0, 0], [0, 0, 1, 0, 0, 0]])}, "implausible"),
         ({"overlap_px": 4000}, "implausible"),
-        ({"ridge_correlation": 0.02, "inliers": 8}, "low_agreement"),
+        ({"ridge_correlation": 0.02, "peak_to_sidelobe": 0.5, "inliers": 8}, "low_agreement"),
         ({}, "ok"),
-        ({"inliers": 6, "ridge_correlation": 0.5}, "low_agreement"),  # enough to go on, not to be trusted
+        (
+            {"inliers": 6, "ridge_correlation": 0.3, "peak_to_sidelobe": 3.0},
+            "low_agreement",
+        ),  # enough to go on, not to be trusted
         ({"inliers": 60, "ridge_correlation": 0.3}, "ok"),
     ],
 )

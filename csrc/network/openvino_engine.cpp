@@ -13,25 +13,14 @@
 
 namespace {
 
-constexpr std::size_t kMostShapes =
-    16;  // compiled networks kept, one per plane size: static shapes run faster, and sizes are few
-
 struct Runtime {
   ov::Core core;
   std::vector<std::string> capabilities = core.get_property("CPU", ov::device::capabilities);
 };
 
-struct Request {
-  std::int32_t width, height;
-  ov::InferRequest infer;
-};
-
 struct Instance {
-  ov::Core core;  // shares the runtime's
-  std::shared_ptr<ov::Model> model;
-  ov::AnyMap config;
-  std::int32_t stride, dims;
-  std::vector<Request> requests;
+  ov::InferRequest infer;
+  std::size_t stride, dims;
 };
 
 template <class Body>
@@ -60,17 +49,17 @@ std::int32_t supports(void* user, fastretina_precision precision) {
 fastretina_error open_instance(void* user, const fastretina_network* network, std::int32_t threads, void** instance) {
   return guarded([&] {
     if (network->weights == nullptr) throw std::runtime_error("openvino: got no weights, expected an ONNX file");
-    auto made = std::make_unique<Instance>();
-    made->core = static_cast<Runtime*>(user)->core;
+    ov::Core& core = static_cast<Runtime*>(user)->core;
     const std::string onnx(static_cast<const char*>(network->weights), static_cast<std::size_t>(network->weights_size));
-    made->model = made->core.read_model(onnx, ov::Tensor());
+    const auto model = core.read_model(onnx, ov::Tensor());
+    // Compiled once for every size: as fast as for one size, and the ladder shows images at many.
+    model->reshape(ov::PartialShape{1, 1, -1, -1});
     const bool bf16 = network->precision == FASTRETINA_PRECISION_BF16;
-    made->config = {ov::inference_num_threads(threads), ov::num_streams(1),
-                    ov::hint::inference_precision(bf16 ? ov::element::bf16 : ov::element::f32),
-                    ov::hint::enable_cpu_pinning(false)};
-    made->stride = network->stride;
-    made->dims = network->dims;
-    *instance = made.release();
+    const ov::AnyMap config{ov::inference_num_threads(threads), ov::num_streams(1),
+                            ov::hint::inference_precision(bf16 ? ov::element::bf16 : ov::element::f32),
+                            ov::hint::enable_cpu_pinning(false)};
+    *instance = new Instance{core.compile_model(model, "CPU", config).create_infer_request(),
+                             static_cast<std::size_t>(network->stride), static_cast<std::size_t>(network->dims)};
   });
 }
 
@@ -81,40 +70,21 @@ void check_output(const ov::Tensor& tensor, const ov::Shape& expected, const cha
                              " of f32");
 }
 
-Request compile(Instance& instance, const fastretina_plane& plane) {
-  const auto model = instance.model->clone();
-  model->reshape(ov::PartialShape{1, 1, plane.height, plane.width});
-  Request request{plane.width, plane.height,
-                  instance.core.compile_model(model, "CPU", instance.config).create_infer_request()};
-  const auto h = static_cast<std::size_t>(plane.height / instance.stride),
-             w = static_cast<std::size_t>(plane.width / instance.stride);
-  check_output(request.infer.get_output_tensor(0), {1, 2, h, w}, "0 (class maps)");
-  check_output(request.infer.get_output_tensor(1), {1, static_cast<std::size_t>(instance.dims), h, w},
-               "1 (descriptors)");
-  return request;
-}
-
-// The first run at a size compiles for it.
-Request& request_for(Instance& instance, const fastretina_plane& plane) {
-  auto& all = instance.requests;
-  const auto fits = [&](const Request& r) { return r.width == plane.width && r.height == plane.height; };
-  const auto found = std::find_if(all.begin(), all.end(), fits);
-  if (found != all.end()) return *found;
-  Request made = compile(instance, plane);
-  if (all.size() == kMostShapes) all.erase(all.begin());
-  all.push_back(std::move(made));
-  return all.back();
-}
-
 fastretina_error run_instance(void* instance, const fastretina_plane* plane, fastretina_maps* maps) {
   return guarded([&] {
-    ov::InferRequest& infer = request_for(*static_cast<Instance*>(instance), *plane).infer;
-    float* input = infer.get_input_tensor().data<float>();
+    auto& [infer, stride, dims] = *static_cast<Instance*>(instance);
+    const auto height = static_cast<std::size_t>(plane->height), width = static_cast<std::size_t>(plane->width);
+    ov::Tensor in = infer.get_input_tensor();
+    in.set_shape({1, 1, height, width});
+    float* input = in.data<float>();
     for (std::int32_t y = 0; y < plane->height; ++y)
       std::copy_n(plane->data + y * plane->row_floats, plane->width, input + std::int64_t{y} * plane->width);
     infer.infer();
-    maps->class_maps = infer.get_output_tensor(0).data<const float>();
-    maps->descriptors = infer.get_output_tensor(1).data<const float>();
+    const ov::Tensor class_maps = infer.get_output_tensor(0), descriptors = infer.get_output_tensor(1);
+    check_output(class_maps, {1, 2, height / stride, width / stride}, "0 (class maps)");
+    check_output(descriptors, {1, dims, height / stride, width / stride}, "1 (descriptors)");
+    maps->class_maps = class_maps.data<const float>();
+    maps->descriptors = descriptors.data<const float>();
   });
 }
 

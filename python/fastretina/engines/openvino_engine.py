@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -14,7 +12,6 @@ from fastretina.errors import EngineError
 # Fastest first, with what the processor must offer for it to be native.
 _CAPABILITY = {"int8": "INT8", "bf16": "BF16", "f32": "FP32"}
 _HINT = {"int8": ov.Type.f32, "bf16": ov.Type.bf16, "f32": ov.Type.f32}
-_MAX_SHAPES = 16  # compiled networks kept, one per plane size
 
 
 class OpenVINOEngine:
@@ -30,14 +27,16 @@ class OpenVINOEngine:
         self._core = ov.Core()
         self.precision = self._choose(precision, manifest)
         weights = manifest.weights("int8" if self.precision == "int8" else "f32")
-        self._model = self._core.read_model(weights.read_bytes(), b"")
-        self._config = {
+        model = self._core.read_model(weights.read_bytes(), b"")
+        # Compiled once for every size: as fast as for one size, and the ladder shows images at many.
+        model.reshape([1, 1, -1, -1])
+        config = {
             ov.properties.inference_num_threads: threads,
             ov.properties.num_streams: 1,
             ov.properties.hint.inference_precision: _HINT[self.precision],
             ov.properties.hint.enable_cpu_pinning: False,
         }
-        self._requests: dict[tuple[int, int], Any] = {}
+        self._request = self._core.compile_model(model, "CPU", config).create_infer_request()
 
     def _choose(self, precision: str, manifest: Manifest) -> str:
         native = set(self._core.get_property("CPU", ov.properties.device.capabilities))
@@ -52,17 +51,5 @@ class OpenVINOEngine:
 
     def run(self, plane: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(H, W)`` float32 -> maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``: valid until the next run."""
-        request = self._request(plane.shape[0], plane.shape[1])
-        request.infer([plane[None, None]], share_inputs=True)
-        return request.get_output_tensor(0).data[0], request.get_output_tensor(1).data[0]
-
-    def _request(self, height: int, width: int) -> Any:
-        """A network compiled for this size: static shapes run faster than dynamic ones, and sizes are few."""
-        key = (height, width)
-        if key not in self._requests:
-            if len(self._requests) == _MAX_SHAPES:
-                self._requests.pop(next(iter(self._requests)))
-            model = self._model.clone()
-            model.reshape([1, 1, height, width])
-            self._requests[key] = self._core.compile_model(model, "CPU", self._config).create_infer_request()
-        return self._requests[key]
+        self._request.infer([plane[None, None]], share_inputs=True)
+        return self._request.get_output_tensor(0).data[0], self._request.get_output_tensor(1).data[0]
