@@ -66,10 +66,9 @@ def test_a_good_pair():
         ({"overlap_px": 4000}, "implausible"),
         ({"ridge_correlation": 0.02, "peak_to_sidelobe": 0.5, "inliers": 8}, "low_agreement"),
         ({}, "ok"),
-        (
-            {"inliers": 6, "ridge_correlation": 0.3, "peak_to_sidelobe": 3.0},
-            "low_agreement",
-        ),  # enough to go on, not to be trusted
+        # Enough to go on, not to be trusted:
+        ({"inliers": 6, "ridge_correlation": 0.3, "peak_to_sidelobe": 2.0, "inlier_similarity": 0.5}, "low_agreement"),
+        ({"transform": Transform.from_matrix([[1.13, 0, 0], [0, 0.88, 0]])}, "implausible"),  # stretched as a whole
         ({"inliers": 60, "ridge_correlation": 0.3}, "ok"),
     ],
 )
@@ -204,7 +203,7 @@ def test_translation_changes_no_shape():
 
 def test_options_bound():
     assert judge(min_confidence=1.0, ridge_correlation=0.1)["status"] == "low_agreement"
-    assert judge(Transform.from_matrix([[1.3, 0, 0], [0, 0.8, 0]]), max_anisotropy=2.0)["status"] == "ok"
+    assert judge(Transform.from_matrix([[1.3, 0, 0], [0, 0.8, 0]]), max_anisotropy=2.0, max_central_anisotropy=2.0)["status"] == "ok"
     assert judge(overlap_px=4000, min_overlap=0.001)["status"] == "ok"
 
 

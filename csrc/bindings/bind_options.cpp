@@ -54,7 +54,8 @@ void bind_pair(py::module_& m) {
   options<QualityOptions>(m, "QualityOptions") FIELD(QualityOptions, confidence)
       FIELD(QualityOptions, min_contrast) FIELD(QualityOptions, min_keypoints) FIELD(QualityOptions, min_inliers)
       FIELD(QualityOptions, min_scale) FIELD(QualityOptions, max_scale) FIELD(QualityOptions, max_anisotropy)
-      FIELD(QualityOptions, min_overlap) FIELD(QualityOptions, min_confidence);
+      FIELD(QualityOptions, min_overlap) FIELD(QualityOptions, min_confidence)
+      FIELD(QualityOptions, max_central_anisotropy);
   options<LadderOptions>(m, "LadderOptions") FIELD(LadderOptions, strong_confidence) FIELD(LadderOptions, max_rungs);
 }
 

@@ -39,7 +39,7 @@ void bind_quality(py::module_& m) {
          double inlier_rms_px, double coverage, double inlier_similarity, double ridge_correlation, double peak_to_sidelobe,
          int overlap_px, int attempts, double min_contrast,
          int min_keypoints, int min_inliers, double min_scale, double max_scale, double max_anisotropy,
-         double min_overlap, double min_confidence) {
+         double min_overlap, double min_confidence, double max_central_anisotropy) {
         QualityInputs in;
         in.found = !transform.is_none();
         if (in.found) {
@@ -74,7 +74,7 @@ void bind_quality(py::module_& m) {
         in.inlier_similarity = inlier_similarity, in.ridge_correlation = ridge_correlation;
         in.peak_to_sidelobe = peak_to_sidelobe, in.overlap_px = overlap_px;
         return to_dict(quality(in, {QualityOptions{}.confidence, min_contrast, min_keypoints, min_inliers, min_scale, max_scale, max_anisotropy,
-                                    min_overlap, min_confidence}));
+                                    min_overlap, min_confidence, max_central_anisotropy}));
       },
       py::arg("transform"), py::arg("field"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(), py::arg("contrast_fixed"),
       py::arg("contrast_moving"), py::arg("keypoints_fixed"), py::arg("keypoints_moving"), py::arg("matches"),
@@ -83,7 +83,8 @@ void bind_quality(py::module_& m) {
       py::arg("overlap_px"), py::arg("attempts"), py::arg("min_contrast") = o.min_contrast, py::arg("min_keypoints") = o.min_keypoints,
       py::arg("min_inliers") = o.min_inliers, py::arg("min_scale") = o.min_scale, py::arg("max_scale") = o.max_scale,
       py::arg("max_anisotropy") = o.max_anisotropy, py::arg("min_overlap") = o.min_overlap,
-      py::arg("min_confidence") = o.min_confidence);
+      py::arg("min_confidence") = o.min_confidence,
+      py::arg("max_central_anisotropy") = o.max_central_anisotropy);
 }
 
 }  // namespace fastretina::bindings

@@ -23,6 +23,7 @@ void shape(const Deformation& t, Size moving, Quality& out) {
   out.scale = std::sqrt(std::abs(determinant));
   out.rotation_deg = quality_math::rotation_deg(at_centre);
   out.mirrored = determinant < 0;
+  out.central_anisotropy = quality_math::anisotropy(at_centre);
   out.pole = !(std::abs(centre_side) > 0);
   out.fold = !(std::abs(determinant) > 0);
   for (int iy = 0; iy < kGrid; ++iy)
@@ -54,7 +55,7 @@ bool no_content(const QualityInputs& in, const QualityOptions& options) {
 
 bool implausible(const Quality& q, const QualityOptions& options) {
   return q.pole || q.fold || !(q.scale >= options.min_scale && q.scale <= options.max_scale) ||
-         !(q.anisotropy <= options.max_anisotropy) || !(q.overlap >= options.min_overlap);
+         !(q.central_anisotropy <= options.max_central_anisotropy) || !(q.anisotropy <= options.max_anisotropy) || !(q.overlap >= options.min_overlap);
 }
 
 double confidence(const QualityInputs& in, double overlapping, const ConfidenceModel& weight) {

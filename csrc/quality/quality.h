@@ -4,7 +4,8 @@
 //   no_content        contrast of either image below min_contrast, or fewer than min_keypoints key points
 //   too_few_matches   no transform was found, or fewer than min_inliers support it
 //   implausible       a pole or a fold inside the MOVING frame; local scale at its centre out of
-//                     [min_scale, max_scale]; anisotropy anywhere in it above max_anisotropy; overlap below min_overlap
+//                     [min_scale, max_scale]; anisotropy there above max_central_anisotropy, or anywhere in it above
+//                     max_anisotropy; overlap below min_overlap
 //   low_agreement     confidence below min_confidence
 //   ok
 // The confidence is a logistic model (ConfidenceModel) where the status is ok or low_agreement, and 0 otherwise.
@@ -66,6 +67,7 @@ struct QualityOptions {
   double max_anisotropy = 1.6;  // ratio of singular values of the local map, anywhere in the frame
   double min_overlap = 0.02;    // of the smaller frame
   double min_confidence = 0.5;  // below: low_agreement
+  double max_central_anisotropy = 1.25;  // of the local map at the frame's centre: lenses bend the border, not the middle
 };
 
 struct Quality {
@@ -73,6 +75,7 @@ struct Quality {
   double confidence = 0;    // probability that the mean error is below 5 px of a 640-px frame
   double scale = 1;         // fixed px a moving px at the centre of the MOVING frame: root of the area's growth
   double rotation_deg = 0;  // there, of the nearest similarity (after a left-right mirror if mirrored), in (-180, 180]
+  double central_anisotropy = 1;  // ratio of the local map's singular values at the centre of the MOVING frame
   double anisotropy = 1;    // largest ratio of the local map's singular values on a grid over the MOVING frame
   bool mirrored = false;
   double overlap = 0;               // of the smaller frame, in [0, 1]

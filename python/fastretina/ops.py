@@ -575,7 +575,7 @@ def quality(
     ``matches``, ``inliers``, ``inlier_rms_px``, ``coverage``, ``inlier_similarity``, ``ridge_correlation``,
     ``peak_to_sidelobe``, ``overlap_px``, ``attempts``. Options (defaults are the core's): ``min_contrast``,
     ``min_keypoints``, ``min_inliers``, ``min_scale``, ``max_scale``, ``max_anisotropy``, ``min_overlap``,
-    ``min_confidence``.
+    ``min_confidence``, ``max_central_anisotropy``.
 
     Raises InvalidInput for a number that is missing, not finite or out of range, a size that is none, a composite.
 

@@ -128,6 +128,7 @@ class QualityOptions:
     max_anisotropy: float = 1.6
     min_overlap: float = 0.02
     min_confidence: float = 0.5
+    max_central_anisotropy: float = 1.25
 
 
 @dataclass

@@ -72,8 +72,11 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
     o = options or QualityOptions()
     q: dict[str, Any] = {"status": "", "confidence": 0.0, "scale": 1.0, "rotation_deg": 0.0, "anisotropy": 1.0,
                          "mirrored": False, "overlap": 0.0, "pole": False, "fold": False}  # fmt: skip
+    central = 1.0
     if transform is not None:
         kind, values = transform
+        width, height = moving_size
+        central = _anisotropy(*_jacobian(kind, [float(v) for v in values], (width - 1) / 2, (height - 1) / 2)[:4])
         q |= _shape(kind, [float(v) for v in values], field, moving_size)
         growth = q["scale"] ** 2
         smaller = min(fixed_size[0] * fixed_size[1], moving_size[0] * moving_size[1] * growth)
@@ -86,7 +89,8 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
     elif transform is None or inliers < o.min_inliers:
         q["status"] = "too_few_matches"
     elif (q["pole"] or q["fold"] or not o.min_scale <= q["scale"] <= o.max_scale
-          or not q["anisotropy"] <= o.max_anisotropy or not q["overlap"] >= o.min_overlap):  # fmt: skip
+          or not central <= o.max_central_anisotropy or not q["anisotropy"] <= o.max_anisotropy
+          or not q["overlap"] >= o.min_overlap):  # fmt: skip
         q["status"] = "implausible"
     else:
         ratio = inliers / matches if matches > 0 else 0.0
