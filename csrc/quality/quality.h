@@ -46,16 +46,16 @@ struct QualityInputs {
 // sign its feature must have. Fitted to registrations of training images with known truth, half of them of two different
 // eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
 struct ConfidenceModel {
-  double bias = -16.2311;
-  double ridge_correlation = 5.19478;
-  double log_inliers = 1.56341;  // log(1 + inliers)
-  double inlier_ratio = 1.05391;  // inliers / matches
-  double overlap = 1.63747;
-  double inlier_rms_px = -1.20423;
-  double coverage = 1.96688;
-  double log_peak_to_sidelobe = 3.24545;  // log(1 + peak to sidelobe)
-  double inlier_similarity = 10.2;
-  double log_attempts = -0.556072;
+  double bias = -22.4501;
+  double ridge_correlation = 4.48721;
+  double log_inliers = 1.90485;  // log(1 + inliers)
+  double inlier_ratio = 3.41858;  // inliers / matches
+  double overlap = 2.39018;
+  double inlier_rms_px = -0.0295023;
+  double coverage = 4.35911;
+  double log_peak_to_sidelobe = 3.67117;  // log(1 + peak to sidelobe)
+  double inlier_similarity = 8.24221;
+  double log_attempts = -0.0547934;
 };
 
 struct QualityOptions {

@@ -90,16 +90,16 @@ class RefineOptions:
 
 @dataclass
 class ConfidenceModel:
-    bias: float = -16.2311
-    ridge_correlation: float = 5.19478
-    log_inliers: float = 1.56341
-    inlier_ratio: float = 1.05391
-    overlap: float = 1.63747
-    inlier_rms_px: float = -1.20423
-    coverage: float = 1.96688
-    log_peak_to_sidelobe: float = 3.24545
-    inlier_similarity: float = 10.2
-    log_attempts: float = -0.556072
+    bias: float = -22.4501
+    ridge_correlation: float = 4.48721
+    log_inliers: float = 1.90485
+    inlier_ratio: float = 3.41858
+    overlap: float = 2.39018
+    inlier_rms_px: float = -0.0295023
+    coverage: float = 4.35911
+    log_peak_to_sidelobe: float = 3.67117
+    inlier_similarity: float = 8.24221
+    log_attempts: float = -0.0547934
 
 
 @dataclass
