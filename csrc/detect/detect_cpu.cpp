@@ -93,7 +93,7 @@ class Stream {
   float* expanded_row(int source) const { return expanded_ + product(source % kExpandedRing, expanded_stride_); }
 
   // Rows 4 i ... 4 i + 3 into the ring.
-  void make_group(int i, int first) {
+  void make_group(int i, [[maybe_unused]] int first) {  // first: for the kernels of one instruction set
     const int h = difference_.height;
     for (; next_source_ < std::min(i + 3, h); ++next_source_)
       kernels_.expand(pad_row(difference_.row(next_source_), difference_.width, pad_), difference_.width,

@@ -48,7 +48,7 @@ void dot_pairs_scalar(const float* a, const float* b, int dims, const int* ia, c
 
 }  // namespace
 
-Kernel choose_kernel(Precision precision, SimdLevel level) {
+Kernel choose_kernel(Precision precision, [[maybe_unused]] SimdLevel level) {
   Kernel kernel;
   kernel.panel_width = kWidth;
   kernel.pack = pack_panels<kWidth>;
@@ -67,8 +67,8 @@ Kernel choose_kernel(Precision precision, SimdLevel level) {
   return kernel;
 }
 
-void dot_pairs(SimdLevel level, const float* a, const float* b, int dims, const int* ia, const int* ib, int count,
-               float* score) {
+void dot_pairs([[maybe_unused]] SimdLevel level, const float* a, const float* b, int dims, const int* ia, const int* ib,
+               int count, float* score) {
 #ifdef FR_MATCH_X86
   if (level >= SimdLevel::avx2) return dot_pairs_avx2(a, b, dims, ia, ib, count, score);
 #endif
