@@ -84,10 +84,10 @@ T* any(std::array<T*, 2>& handles, Bytes& bytes) {
 void create_session(Handles& h, Bytes& bytes) {
   fastretina_options options = filter_options();
   options.threads = bytes.below(4);
-  options.working_size = 60 + bytes.below(100);
+  options.working_size = 60 + bytes.below(40);
   options.max_keypoints = 12 + bytes.next();
   options.transform = bytes.below(7) - 1;
-  options.max_attempts = bytes.below(20);
+  options.max_attempts = bytes.below(4);
   options.min_confidence = bytes.next() / 250.0;
   options.struct_size += static_cast<std::uint32_t>(bytes.below(16) == 0);
   auto& place = h.sessions[static_cast<std::size_t>(bytes.below(2))];
