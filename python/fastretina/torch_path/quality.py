@@ -60,6 +60,7 @@ def _shape(kind: str, p: Sequence[float], field: Transform | None, size: tuple[i
             ratio = _anisotropy(j[0], j[1], j[2], j[3])
             worst = math.inf if math.isnan(ratio) else max(worst, ratio)
     return {"scale": math.sqrt(abs(determinant)), "rotation_deg": math.degrees(angle), "anisotropy": worst,
+            "central_anisotropy": _anisotropy(a, b, c, d),
             "mirrored": mirrored, "pole": pole, "fold": fold}  # fmt: skip
 
 
@@ -75,9 +76,9 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
     central = 1.0
     if transform is not None:
         kind, values = transform
-        width, height = moving_size
-        central = _anisotropy(*_jacobian(kind, [float(v) for v in values], (width - 1) / 2, (height - 1) / 2)[:4])
-        q |= _shape(kind, [float(v) for v in values], field, moving_size)
+        shape = _shape(kind, [float(v) for v in values], field, moving_size)
+        central = shape.pop("central_anisotropy")
+        q |= shape
         growth = q["scale"] ** 2
         smaller = min(fixed_size[0] * fixed_size[1], moving_size[0] * moving_size[1] * growth)
         q["overlap"] = min(1.0, overlap_px * growth / smaller) if smaller > 0 else 0.0
