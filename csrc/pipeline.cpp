@@ -180,20 +180,25 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   return result_;
 }
 
-// The vessels are aligned once more at the finest scale that both images have: a rung may have shown a field small or cut
+// How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or cut
 // its corners off, and even as they are the images may hold more than the network was shown.
-void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
-  if (best.quality.status != Status::ok) return;
+Rung Session::finest(const Prepared& fixed, const Prepared& moving, const Candidate& best) const {
   const int working_size = options_.features.image.working_size;
   const bool as_they_are = best.fixed_pose == Pose{} && best.moving_pose == Pose{};
   const double larger = std::max(best.fixed_pose.scale, best.moving_pose.scale);
   const double finer = std::min({headroom(fixed.source_, best.fixed_pose, working_size),
                                  headroom(moving.source_, best.moving_pose, working_size),
                                  (as_they_are ? kFiner : kSourcePerWorkingSize) / larger});
-  if (as_they_are && finer < kWorthwhile) return;
-  const Pose shown_fixed{best.fixed_pose.scale * std::max(finer, 1.0), 0, false};
-  const Pose shown_moving{best.moving_pose.scale * std::max(finer, 1.0), 0, false};
-  const Features &fine_fixed = in_pose(fixed, shown_fixed, false), &fine_moving = in_pose(moving, shown_moving, false);
+  const double scale = as_they_are && finer < kWorthwhile ? 1 : std::max(finer, 1.0);
+  return {{best.fixed_pose.scale * scale, 0, false}, {best.moving_pose.scale * scale, 0, false}};
+}
+
+// The vessels are aligned once more at the finest scale.
+void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
+  if (best.quality.status != Status::ok) return;
+  const Rung fine_rung = finest(fixed, moving, best);
+  if (fine_rung.fixed == best.fixed_pose && fine_rung.moving == best.moving_pose) return;
+  const Features &fine_fixed = in_pose(fixed, fine_rung.fixed, false), &fine_moving = in_pose(moving, fine_rung.moving, false);
   const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
 
   const Stopwatch stopwatch(timings_.refine);
@@ -304,21 +309,22 @@ void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
   const bool asked = options_.model.choice == TransformChoice::dense;
   const bool wanted = asked || (options_.model.choice == TransformChoice::automatic && best.quality.status == Status::ok);
   if (!wanted || !best.found) return;
+  const Rung shown = finest(fixed, moving, best);
+  const Features &fine_fixed = in_pose(fixed, shown.fixed, false), &fine_moving = in_pose(moving, shown.moving, false);
   const Stopwatch stopwatch(timings_.refine);
-  const Features &in_fixed = in_pose(fixed, best.fixed_pose), &in_moving = in_pose(moving, best.moving_pose);
-  const double *N = in_fixed.T_network_input.p, scale = N[0];
-  if (N[1] != 0 || N[3] != 0) return;  // a turned grid is no grid
-
   FieldOptions options = options_.field;
   if (!asked) options.min_gain_nats = std::max(options.min_gain_nats, options_.model.field_gain_nats);
-  FieldRefinement refined;
-  backend_.refine_field(context_, workspace_, in_fixed.ridges, in_moving.ridges, best.measured.T_fixed_moving, options,
-                        best.control.data(), &refined);
   QualityInputs measured = best.measured;
+  if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, measured.T_fixed_moving)) return;
+  FieldRefinement refined;
+  backend_.refine_field(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, measured.T_fixed_moving, options,
+                        best.control.data(), &refined);
+  if (refined.field.empty()) return;
+  measured.fixed = fine_fixed.content;
+  measured.moving = fine_moving.content;
   measured.field = refined.field;
-  const Quality bent = quality(measured, options_.quality);
-  if (refined.field.empty() || bent.status != best.quality.status) return;
-  best.quality = bent;
+  if (quality(measured, options_.quality).status == Status::implausible) return;
+  const double *N = fine_fixed.T_network_input.p, scale = N[0];
   best.grid = refined.field;
   best.grid.x0 = (refined.field.x0 - N[2]) / scale;
   best.grid.y0 = (refined.field.y0 - N[5]) / scale;

@@ -111,6 +111,7 @@ class Session {
  private:
   bool shows_enough(const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
+  Rung finest(const Prepared& fixed, const Prepared& moving, const Candidate& best) const;
   void polish(Prepared& fixed, Prepared& moving, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   void deform(Prepared& fixed, Prepared& moving, Candidate& best);

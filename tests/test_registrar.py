@@ -225,7 +225,7 @@ def test_a_local_field_can_be_asked_for(registrar, bent):
 
 def test_a_field_is_in_the_callers_pixels(bent):
     """Twice the pixels, the same deformation."""
-    registrar = fastretina.Registrar(threads=1, transform="dense", working_size=480)
+    registrar = fastretina.Registrar(threads=1, transform="dense", working_size=240)
     result = registrar.register(bent.fixed, bent.moving)
     large = registrar.register(*(np.repeat(np.repeat(i, 2, 0), 2, 1) for i in (bent.fixed, bent.moving)))
     grid = np.stack(np.meshgrid(np.linspace(100, 380, 8), np.linspace(100, 380, 8)), -1).reshape(-1, 2)

@@ -65,7 +65,7 @@ FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap&
 int FieldFit::survey(int level) {
   level_ = level;
   const int scale = kRidgeScale[level];
-  thin_ = scale >= 4 ? 3 : scale >= 2 ? 2 : 1;  // coarse levels are smooth: fewer points do
+  thin_ = scale >= 4 ? 8 : scale >= 2 ? 4 : 1;  // coarse levels are smooth: fewer points do
   const View<const RidgePixel> own = moving_.level[kRidgeLevels - 1], finest = fixed_.level[kRidgeLevels - 1];
   surveyed_ = 0;
   for (int i = 0; i < *moving_.count; i += thin_) {

@@ -34,7 +34,7 @@ struct RidgeOptions {
   float sigma_px = 2.4f;    // of the Hessian, network px
   float saturation = 8.0f;  // half strength at saturation x mean strength
   int rim_px = 4;           // no ridges nearer than that to the edge of the field of view
-  int max_points = 16384;   // where refine looks: a lattice of 5 px, or wider where that is more points
+  int max_points = 65536;   // where refine looks: a lattice of 3 px, or wider where that is more points
 };
 
 // One pixel of a level, four bytes from the lowest up:
@@ -67,7 +67,7 @@ struct RefineOptions {
   double max_shift_px = 60.0;      // a refinement that moves a point of the overlap further is refused
   double max_frame_shift_px = 120; // the same for the corners of the MOVING frame: nothing extrapolates wildly
   double bend_px = 10.0;           // prior deviation of the bending terms, as displacement half a frame from its centre
-  double samples_per_point = 0.1;  // how many independent observations a point counts for against the prior
+  double samples_per_point = 0.036;  // how many independent observations a point counts for against the prior
   int min_points = 64;             // fewer points in the overlap: nothing is refined
 };
 
@@ -88,7 +88,7 @@ struct FieldOptions {
   double epsilon_px = 0.05;         // a level ends when no control point moves further, in level px
   double bend_px = 3.0;             // prior deviation of a second difference of neighbouring control points
   double shift_px = 8.0;            // prior deviation of a displacement
-  double samples_per_point = 0.3;   // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
+  double samples_per_point = 0.108; // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
   int min_points = 256;             // fewer points in the overlap: no field
   double min_gain_nats = 5;         // log-likelihood that held-out points must gain
   double min_displacement_px = 0.4; // root mean square over the overlap; less is not worth a field

@@ -54,9 +54,9 @@ int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& mo
   n_ = 0;
   box_ = {1e30, -1e30, 1e30, -1e30};
   double cx = 0, cy = 0;
-  const int thin = scale_ >= 8   ? 5
-                   : scale_ >= 4 ? 3
-                   : scale_ >= 2 ? 2
+  const int thin = scale_ >= 8   ? 14
+                   : scale_ >= 4 ? 8
+                   : scale_ >= 2 ? 4
                                  : 1;  // coarse levels are smooth: fewer points do
   for (int i = 0; i < *moving.count; i += thin) {
     const float px = moving.points[2 * i], py = moving.points[2 * i + 1];

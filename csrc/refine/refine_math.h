@@ -79,7 +79,7 @@ FR_HD float s2_of(std::uint32_t pixel) {
   return static_cast<float>(static_cast<std::int32_t>(pixel >> 16 & 255) - 128) * (1.0f / 127);
 }
 
-constexpr int kPointStepPx = 5;  // of the lattice of points, or more where that is more points than fit
+constexpr int kPointStepPx = 3;  // of the lattice of points, or more where that is more points than fit
 
 // ---- likelihood ----
 

@@ -27,7 +27,7 @@ def along(plane, kernel, axis):
     return sum(k * np.take(wide, range(i, i + n), axis=axis) for i, k in enumerate(kernel))
 
 
-def ridges(plane, mask, sigma_px=2.4, saturation=8.0, rim_px=4, max_points=16384):
+def ridges(plane, mask, sigma_px=2.4, saturation=8.0, rim_px=4, max_points=65536):
     """Levels as float (h, w, 3) coarse to fine, the eroded field of view (h, w) bool, and the points."""
     plane = plane.astype(np.float64)
     h, w = plane.shape
@@ -51,7 +51,7 @@ def ridges(plane, mask, sigma_px=2.4, saturation=8.0, rim_px=4, max_points=16384
         if scale < 8:
             value = np.pad(value, [(0, value.shape[0] % 2), (0, value.shape[1] % 2), (0, 0)])
             value = (value[::2, ::2] + value[1::2, ::2] + value[::2, 1::2] + value[1::2, 1::2]) / 4
-    step = 5
+    step = 3
     while step * step * max_points < inside.sum():
         step += 1
     points = [(x, y) for y in range(step // 2, h, step) for x in range(step // 2, w, step) if inside[y, x]]

@@ -33,7 +33,7 @@ class RidgeOptions:
     sigma_px: float = 2.4
     saturation: float = 8.0
     rim_px: int = 4
-    max_points: int = 16384
+    max_points: int = 65536
 
 
 @dataclass
@@ -84,7 +84,7 @@ class RefineOptions:
     max_shift_px: float = 60.0
     max_frame_shift_px: float = 120.0
     bend_px: float = 10.0
-    samples_per_point: float = 0.1
+    samples_per_point: float = 0.036
     min_points: int = 64
 
 
@@ -109,7 +109,7 @@ class FieldOptions:
     epsilon_px: float = 0.05
     bend_px: float = 3.0
     shift_px: float = 8.0
-    samples_per_point: float = 0.3
+    samples_per_point: float = 0.108
     min_points: int = 256
     min_gain_nats: float = 5.0
     min_displacement_px: float = 0.4

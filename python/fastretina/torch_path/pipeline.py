@@ -183,25 +183,22 @@ class Pipeline:
         wanted = asked or (self.options.model.choice == "auto" and best["status"] == "ok")
         if best["transform"] is None or not wanted:
             return rigid
+        shown = self._finest(fixed, moving, best["poses"])
+        fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
         with stopwatch(self._timings, "refine"):
-            poses = best["poses"]
-            pair = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
-            (scale, turn, x), (other, _, y) = pair[0].network_of_input.params[:2]
-            if turn != 0 or other != 0:
-                return rigid  # a turned grid is no grid
+            (scale, _, x), (_, _, y) = fine[0].network_of_input.params[:2]
             least = 0.0 if asked else self.options.model.field_gain_nats
             options = replace(self.options.field, min_gain_nats=max(self.options.field.min_gain_nats, least))
-            aligned = best["aligned"]
-            found = refine_field(pair[0].ridges, pair[1].ridges, aligned[0], aligned[1], options)
+            aligned = _to_network(best["transform"], *fine)
+            found = refine_field(fine[0].ridges, fine[1].ridges, aligned[0], aligned[1], options)
             if found.control is None:
                 return rigid
             control = found.control.numpy()
         field = Transform("dense", control, found.rectangle)
-        judged = self._judged(aligned, *pair, best["measured"], field)
-        if judged["status"] != best["status"]:
+        if self._judged(aligned, *fine, best["measured"], field)["status"] == "implausible":
             return rigid
         rectangle = (np.array(found.rectangle) - [x, y, x, y]) / scale
-        return best | judged | {"field": (control / scale, tuple(rectangle.tolist()))}
+        return best | {"field": (control / scale, tuple(rectangle.tolist()))}
 
     def _shows_enough(self, pose: Pose) -> bool:
         """Is enough left of an image at this scale?"""
@@ -220,13 +217,9 @@ class Pipeline:
         if best["status"] != "ok":
             return best
         poses = best["poses"]
-        as_they_are = poses == (Pose(), Pose())
-        limit = (FINER if as_they_are else SOURCE_PER_WORKING_SIZE) / max(pose.scale for pose in poses)
-        rooms = [self._headroom(image, pose) for image, pose in zip((fixed, moving), poses, strict=True)]
-        finer = min(*rooms, limit)
-        if as_they_are and finer < WORTHWHILE:
+        shown = self._finest(fixed, moving, poses)
+        if shown == poses:
             return best
-        shown = [Pose(pose.scale * max(finer, 1.0)) for pose in poses]
         fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
@@ -241,6 +234,14 @@ class Pipeline:
         measured = best["measured"] | {"ridge_correlation": correlation, "overlap_px": overlap_px}
         polished = self._judged((kind, params), *seen, measured)
         return best | polished | {"transform": transform} if polished["status"] == "ok" else best
+
+    def _finest(self, fixed: Payload, moving: Payload, poses: tuple[Pose, Pose]) -> tuple[Pose, Pose]:
+        """How the finest scale that both images have shows them, for the ridges alone."""
+        as_they_are = poses == (Pose(), Pose())
+        limit = (FINER if as_they_are else SOURCE_PER_WORKING_SIZE) / max(pose.scale for pose in poses)
+        finer = min(self._headroom(fixed, poses[0]), self._headroom(moving, poses[1]), limit)
+        scale = 1.0 if as_they_are and finer < WORTHWHILE else max(finer, 1.0)
+        return Pose(poses[0].scale * scale), Pose(poses[1].scale * scale)
 
     def _headroom(self, image: Payload, pose: Pose) -> float:
         """How much finer than in ``pose`` an image could be shown before pixels are made up."""

@@ -16,10 +16,10 @@ from fastretina.torch_path.options import RefineOptions
 from fastretina.transform import SINGLE_KINDS as KINDS
 
 SCALES = (8, 4, 2, 1)
-THIN = {8: 5, 4: 3, 2: 2, 1: 1}
+THIN = {8: 14, 4: 8, 2: 4, 1: 1}
 LANES = 16
 MARGIN_PX, STEP_PX, TRIALS = 2, 4, 6
-POINT_STEP_PX = 5
+POINT_STEP_PX = 3
 PARAMETERS = {"similarity": 4, "affine": 6, "homography": 8, "quadratic": 12}
 
 
@@ -65,7 +65,7 @@ def _quantised(planes: Tensor, inside: Tensor | None) -> Tensor:
 
 
 def ridges(plane: Tensor, mask: Tensor, sigma_px: float = 2.4, saturation: float = 8.0, rim_px: int = 4,
-           max_points: int = 16384) -> Ridges:  # fmt: skip
+           max_points: int = 65536) -> Ridges:  # fmt: skip
     """plane (H, W) float32, 0 outside mask (H, W) uint8."""
     sigma = float(torch.tensor(sigma_px, dtype=torch.float32))
     outside = (mask == 0).float()[None, None]

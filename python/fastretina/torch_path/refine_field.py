@@ -71,7 +71,7 @@ class Fit:
 
     def survey(self, level: int) -> int:
         self.level, self.scale = level, SCALES[level]
-        self.thin = 3 if self.scale >= 4 else 2 if self.scale >= 2 else 1
+        self.thin = 8 if self.scale >= 4 else 4 if self.scale >= 2 else 1
         points = self.moving.points[:: self.thin].double()
         at, keep = apply(self.kind, self.params, points), _front(self.kind, self.params, points)
         margin = MARGIN_PX * self.scale
