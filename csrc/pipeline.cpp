@@ -180,8 +180,8 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   return result_;
 }
 
-// How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or cut
-// its corners off, and even as they are the images may hold more than the network was shown.
+// How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or
+// cut its corners off, and even as they are the images may hold more than the network was shown.
 Rung Session::finest(const Prepared& fixed, const Prepared& moving, const Candidate& best) const {
   const int working_size = options_.features.image.working_size;
   const bool as_they_are = best.fixed_pose == Pose{} && best.moving_pose == Pose{};
@@ -198,7 +198,8 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   if (best.quality.status != Status::ok) return;
   const Rung fine_rung = finest(fixed, moving, best);
   if (fine_rung.fixed == best.fixed_pose && fine_rung.moving == best.moving_pose) return;
-  const Features &fine_fixed = in_pose(fixed, fine_rung.fixed, false), &fine_moving = in_pose(moving, fine_rung.moving, false);
+  const Features& fine_fixed = in_pose(fixed, fine_rung.fixed, false);
+  const Features& fine_moving = in_pose(moving, fine_rung.moving, false);
   const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
 
   const Stopwatch stopwatch(timings_.refine);
