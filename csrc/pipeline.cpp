@@ -15,6 +15,7 @@ constexpr double kMostLevel = 1.5;        // a square turned by 45 degrees needs
 constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of them happen to agree
 constexpr int kSidelobeRowStep = 8;       // twelve correlations for the price of three
 constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
+constexpr int kPolishLevel = 2;           // the first one of polish: the rung has aligned the coarser ones
 constexpr double kPolishKeeps = 0.95;     // of the ridge correlation
 
 // Further attempts, cheap and likely ones first.
@@ -206,8 +207,10 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   QualityInputs measured = best.measured;
   Transform start, T_input;
   if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, start)) return;
+  RefineOptions options = options_.refine;
+  options.first_level = kPolishLevel;
   Refinement fine;
-  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options_.refine, &fine);
+  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options, &fine);
   if (!to_input(fine.T_fixed_moving, fine_fixed, fine_moving, T_input) ||
       !to_network(T_input, seen_fixed, seen_moving, measured.T_fixed_moving))
     return;

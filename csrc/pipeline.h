@@ -37,9 +37,10 @@ struct ModelOptions {
   // likely, since no homography comes near.
   double large_bend_px = 2;
   double large_bend_gain_nats = 5;
-  // automatic: what held-out ridges must gain by a field, in nats. Real pairs of one eye that are a px apart from a
-  // homography gain up to 35: few of those who ask for a transform want that px at the price of one that is not smooth.
-  double field_gain_nats = 40;
+  // automatic: what held-out ridges must gain by a field, in nats. Pairs that are a homography apart gain hardly more than 2, real
+  // pairs of one eye gain up to 80 for about a px: few of those who ask for a transform want that px at the price of one
+  // that is not smooth. TransformChoice::dense is for those who do.
+  double field_gain_nats = 100;
 };
 
 struct Options {

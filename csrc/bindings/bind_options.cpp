@@ -40,7 +40,7 @@ void bind_pair(py::module_& m) {
   options<RefineOptions>(m, "RefineOptions")
       FIELD(RefineOptions, kind) FIELD(RefineOptions, max_iterations) FIELD(RefineOptions, epsilon_px)
       FIELD(RefineOptions, max_shift_px) FIELD(RefineOptions, max_frame_shift_px) FIELD(RefineOptions, bend_px)
-      FIELD(RefineOptions, samples_per_point) FIELD(RefineOptions, min_points);
+      FIELD(RefineOptions, samples_per_point) FIELD(RefineOptions, min_points) FIELD(RefineOptions, first_level);
   options<ConfidenceModel>(m, "ConfidenceModel")
       FIELD(ConfidenceModel, bias) FIELD(ConfidenceModel, ridge_correlation) FIELD(ConfidenceModel, log_inliers)
       FIELD(ConfidenceModel, inlier_ratio) FIELD(ConfidenceModel, overlap) FIELD(ConfidenceModel, inlier_rms_px)

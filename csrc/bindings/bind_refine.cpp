@@ -122,17 +122,18 @@ void bind_refine(py::module_& m) {
       "refine",
       [](Session& session, const py::tuple& fixed, const py::tuple& moving, int start_kind, const Array<double>& params,
          int kind, int max_iterations, double epsilon_px, double max_shift_px, double max_frame_shift_px,
-         double bend_px, double samples_per_point, int min_points) {
+         double bend_px, double samples_per_point, int min_points, int first_level) {
         require(kind >= 0 && kind <= 4, "kind", std::to_string(kind), "0 (the start's), 1, 2, 3 or 4");
         return refine(session, fixed, moving, start_kind, params,
                       {static_cast<TransformKind>(kind), max_iterations, epsilon_px, max_shift_px, max_frame_shift_px,
-                       bend_px, samples_per_point, min_points});
+                       bend_px, samples_per_point, min_points, first_level});
       },
       py::arg("session"), py::arg("fixed"), py::arg("moving"), py::arg("start_kind"), py::arg("params"), py::kw_only(),
       py::arg("kind") = static_cast<int>(o.kind), py::arg("max_iterations") = o.max_iterations,
       py::arg("epsilon_px") = o.epsilon_px, py::arg("max_shift_px") = o.max_shift_px,
       py::arg("max_frame_shift_px") = o.max_frame_shift_px, py::arg("bend_px") = o.bend_px,
-      py::arg("samples_per_point") = o.samples_per_point, py::arg("min_points") = o.min_points);
+      py::arg("samples_per_point") = o.samples_per_point, py::arg("min_points") = o.min_points,
+      py::arg("first_level") = o.first_level);
   const FieldOptions d;
   m.def(
       "refine_field",

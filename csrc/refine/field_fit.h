@@ -32,9 +32,9 @@ class FieldFit {
 
  private:
   struct Normal {
-    double correlation = 0;
-    double gain = 0;  // of f against m: least squares of m - gain f
-    double cost = 0;  // minus log posterior
+    double correlation = 0;     // over all cells
+    double log_likelihood = 0;  // nats, up to a constant
+    double cost = 0;            // minus log posterior
   };
   struct Band {  // lower band of a symmetric matrix, column by column
     double* data = nullptr;
@@ -43,7 +43,7 @@ class FieldFit {
   };
 
   Normal measure(const Field& field, bool with_matrix);
-  void scatter(const Field& field, double gain, double weight, double mean);
+  void scatter(const Field& field, double mean);
   double prior(const Field& field, bool with_matrix);
   bool step(const Field& field, double damping);
 
@@ -52,13 +52,15 @@ class FieldFit {
   const Transform& T_;
   const FieldOptions& options_;
   int level_ = 0, thin_ = 1, surveyed_ = 0, n_ = 0;
-  double mm_ = 0, independent_ = 0;
+  double mm_ = 0;
   float *mx_ = nullptr, *my_ = nullptr;    // surveyed, MOVING plane px
   double *fx_ = nullptr, *fy_ = nullptr;   // and where T puts them, FIXED plane px
   int *cell_ = nullptr, *order_ = nullptr, *first_ = nullptr;
   float *px_ = nullptr, *py_ = nullptr;    // chosen, sorted by cell, MOVING plane px
   field_kernels::FieldPoints points_{};
   field_kernels::CellSums* sums_ = nullptr;
+  // Of a cell: sums of the chosen MOVING values (strength, all squares); least squares of m - gain f; 1 / variance.
+  double *cell_m_ = nullptr, *cell_mm_ = nullptr, *gain_ = nullptr, *weight_ = nullptr;
   Band normal_, factor_;
   double *gradient_ = nullptr, *delta_ = nullptr, *trial_ = nullptr;
 };

@@ -3,6 +3,8 @@
 // With the MOVING values m (centred) and the FIXED values f(p), the least squares of m - gain f - offset leave
 // E = |m|^2 (1 - r^2), so that the log-likelihood of refine, -N / 2 log(1 - r^2), is -N / 2 log E up to a constant, and
 // gain and offset drop out: its gradient is N gain G'(m - gain (f - mean f)) / E, its curvature about N gain^2 G'G / E.
+// Gain and noise differ over an eye (a vessel that one camera does not see, capillaries): each cell of the grid has its own
+// r and E, from its points and from kShared further ones that are as all points are on average.
 #include "refine/field_fit.h"
 
 #include <algorithm>
@@ -24,6 +26,8 @@ constexpr double kMarginPx = 2;  // level px: the reach of the blur, as in refin
 constexpr double kStepPx = 2;    // a step moves no control point further, in level px
 constexpr int kTrials = 4;       // damping values tried for a step
 constexpr int kGrain = 4;        // cells a chunk of parallel_for
+constexpr double kShared = 80;   // points' worth of all cells in each one's correlation
+constexpr double kMostCorrelation = 0.999;
 
 bool well_inside(View<const RidgePixel> finest, double x, double y, double margin) {
   for (const double dy : {-margin, margin})
@@ -57,6 +61,7 @@ FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap&
   const int side = options.cells + 4, unknowns = field_capacity(options);
   first_ = workspace.take<int>(static_cast<std::size_t>(side * side + 1));
   sums_ = workspace.take<CellSums>(static_cast<std::size_t>(side * side));
+  for (double** a : {&cell_m_, &cell_mm_, &gain_, &weight_}) *a = workspace.take<double>(static_cast<std::size_t>(side * side));
   const int width = 6 * side + 8;
   for (Band* band : {&normal_, &factor_}) band->data = workspace.take<double>(static_cast<std::size_t>(unknowns * width));
   for (double** a : {&gradient_, &delta_, &trial_}) *a = workspace.take<double>(static_cast<std::size_t>(unknowns));
@@ -117,7 +122,6 @@ void FieldFit::choose(const Field& field, Fold fold) {
     if (cell_[i] >= 0) order_[first_[cell_[i]]++] = i;
   for (int c = cells; c > 0; --c) first_[c] = first_[c - 1];
   first_[0] = 0;
-  independent_ = std::max(8.0, n_ * thin_ * options_.samples_per_point);
   mm_ = 0;
   if (n_ == 0) return;
 
@@ -140,11 +144,13 @@ void FieldFit::choose(const Field& field, Fold fold) {
   double mean = 0;
   for (int i = 0; i < n_; ++i) mean += static_cast<double>(points_.m[0][i]);
   mean /= n_;
+  for (double* a : {cell_m_, cell_mm_}) std::fill_n(a, cells, 0.0);
   for (int i = 0; i < n_; ++i) {
     const double c = static_cast<double>(points_.m[1][i]), s = static_cast<double>(points_.m[2][i]);
     const double m0 = static_cast<double>(points_.m[0][i]) - mean;
     const double m1 = turn.m00 * c + turn.m01 * s, m2 = turn.m10 * c + turn.m11 * s;
-    mm_ += m0 * m0 + m1 * m1 + m2 * m2;
+    const double mm = m0 * m0 + m1 * m1 + m2 * m2;
+    mm_ += mm, cell_mm_[cell_[order_[i]]] += mm, cell_m_[cell_[order_[i]]] += m0;
     points_.m[0][i] = static_cast<float>(m0), points_.m[1][i] = static_cast<float>(m1);
     points_.m[2][i] = static_cast<float>(m2);
   }
@@ -181,12 +187,12 @@ double FieldFit::prior(const Field& field, bool with_matrix) {
 }
 
 // The likelihood's part of matrix and gradient, from the sums of the cells.
-void FieldFit::scatter(const Field& field, double gain, double weight, double mean) {
+void FieldFit::scatter(const Field& field, double mean) {
   const int across = cells_across(field), columns = field.columns;
-  const double curvature = weight * gain * gain, slope = weight * gain;
   for (int cell = 0; cell < across * cells_down(field); ++cell) {
     if (first_[cell] == first_[cell + 1]) continue;
     const CellSums& s = sums_[cell];
+    const double gain = gain_[cell], slope = weight_[cell] * gain, curvature = slope * gain;
     int at[kTaps];
     for (int k = 0; k < kTaps; ++k) at[k] = (cell / across + k / 4) * columns + cell % across + k % 4;
     for (int k = 0; k < kTaps; ++k) {
@@ -227,17 +233,27 @@ FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
     if (first_[cell] != first_[cell + 1]) ff += sums_[cell].ff, fm += sums_[cell].fm, fs += sums_[cell].fs;
   Normal out;
   const double mean = fs / std::max(n_, 1), centred = std::max(ff - fs * mean, 1e-12);
-  out.gain = fm / centred;
   out.correlation = fm / std::sqrt(centred * mm_ + 1e-12);
+  const double share = kShared / std::max(n_, 1), samples = thin_ * options_.samples_per_point;
+  for (int cell = 0; cell < cells; ++cell) {
+    const int count = first_[cell + 1] - first_[cell];
+    if (count == 0) continue;
+    const CellSums& s = sums_[cell];
+    const double own_ff = std::max(s.ff - mean * (2 * s.fs - count * mean), 0.0) + share * centred;
+    const double own_fm = s.fm - mean * cell_m_[cell] + share * fm, own_mm = cell_mm_[cell] + share * mm_ + 1e-12;
+    const double r = std::clamp(own_fm / std::sqrt(own_ff * own_mm), 0.0, kMostCorrelation);
+    gain_[cell] = std::max(own_fm, 0.0) / own_ff;
+    weight_[cell] = samples * (count + kShared) / (own_mm * (1 - r * r));
+    out.log_likelihood -= samples * (count + kShared) * misfit(r);
+  }
   if (with_matrix) {
     normal_.n = factor_.n = 2 * field.columns * field.rows;
     normal_.width = factor_.width = 6 * field.columns + 8;
     std::fill_n(normal_.data, normal_.n * normal_.width, 0.0);
     std::fill_n(gradient_, normal_.n, 0.0);
-    const double left = std::max(mm_ * (1 - out.correlation * out.correlation), 1e-6 * mm_ + 1e-12);
-    scatter(field, out.gain, independent_ / left, mean);
+    scatter(field, mean);
   }
-  out.cost = independent_ * misfit(out.correlation) + prior(field, with_matrix);
+  out.cost = prior(field, with_matrix) - out.log_likelihood;
   return out;
 }
 
@@ -302,7 +318,7 @@ int FieldFit::run(const Field& field, double* control, int max_iterations) {
 
 double FieldFit::correlation(const Field& field) { return measure(field, false).correlation; }
 
-double FieldFit::log_likelihood(const Field& field) { return -independent_ * misfit(correlation(field)); }
+double FieldFit::log_likelihood(const Field& field) { return measure(field, false).log_likelihood; }
 
 void FieldFit::reach(const Field& field, double& rms, double& most) const {
   double sum = 0;

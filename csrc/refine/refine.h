@@ -69,6 +69,7 @@ struct RefineOptions {
   double bend_px = 10.0;           // prior deviation of the bending terms, as displacement half a frame from its centre
   double samples_per_point = 0.036;  // how many independent observations a point counts for against the prior
   int min_points = 64;             // fewer points in the overlap: nothing is refined
+  int first_level = 0;             // coarser levels are left out: the start is known to be near
 };
 
 struct Refinement {
@@ -90,7 +91,7 @@ struct FieldOptions {
   double shift_px = 8.0;            // prior deviation of a displacement
   double samples_per_point = 0.108; // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
   int min_points = 256;             // fewer points in the overlap: no field
-  double min_gain_nats = 5;         // log-likelihood that held-out points must gain
+  double min_gain_nats = 2;         // log-likelihood that held-out points must gain
   double min_displacement_px = 0.4; // root mean square over the overlap; less is not worth a field
   double max_displacement_px = 20;  // a field that moves a point further is refused
   double min_jacobian = 0.3;        // the same for one that shrinks an area further

@@ -48,7 +48,7 @@ bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, 
   if (!model_of(start, kind, frame, model)) return false;
   const Model first = model;
   double furthest = 0;
-  for (int k = 0; k < kRidgeLevels; ++k) {
+  for (int k = options.first_level; k < kRidgeLevels; ++k) {
     const View<RidgePixel>&f = fixed.level[k], &m = moving.level[k];
     if (std::min({f.width, f.height, m.width, m.height}) < 2) {
       if (k == kRidgeLevels - 1) return false;
@@ -75,6 +75,8 @@ void check(const RefineOptions& options) {
   at_least_0(options.max_frame_shift_px, "max_frame_shift_px");
   at_least_0(options.samples_per_point, "samples_per_point");
   at_least_0(options.min_points, "min_points");
+  require(options.first_level >= 0 && options.first_level < kRidgeLevels, "first_level",
+          std::to_string(options.first_level), "0 (the coarsest) to 3");
   if (!(options.bend_px > 0)) throw InvalidArgument("bend_px", std::to_string(options.bend_px), "a positive length");
 }
 

@@ -11,7 +11,6 @@
 namespace fastretina::cpu {
 namespace {
 
-constexpr int kAskedLevel = kRidgeLevels - 1;  // where the held-out points are asked: coarser ones tell less
 constexpr int kAskedIterations = 3;               // of a fit to a half: later ones only sharpen it
 constexpr int kFirstLevel = 1;                  // of the fit to all points: a field moves points by less than the coarsest level's pixel
 
@@ -66,7 +65,8 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
   double* zeros = workspace.take<double>(static_cast<std::size_t>(n));
   std::fill_n(zeros, n, 0.0);
   flat.control = zeros;
-  if (fit.survey(kAskedLevel) == 0 || !supported(fit, field, flat, control, options, *out)) return;
+  // At the finest level: coarser ones tell less.
+  if (!supported(fit, field, flat, control, options, *out)) return;
 
   std::copy_n(zeros, n, control);
   for (int level = kFirstLevel; level < kRidgeLevels; ++level) {

@@ -506,7 +506,8 @@ def refine(
     ``kind``: of the result: "similarity", "affine", "homography" or "quadratic"; the start's where that is higher
     ("identity": always the start's). Options (defaults are the core's): ``max_iterations`` a level, ``epsilon_px``,
     ``max_shift_px`` of the overlap and ``max_frame_shift_px`` of the frame's corners (beyond: refused), ``bend_px`` and
-    ``samples_per_point`` (strength of the prior on terms that bend), ``min_points``.
+    ``samples_per_point`` (strength of the prior on terms that bend), ``min_points``; ``first_level``: 0 starts at the
+    coarsest level, 3 at the finest.
     Raises InvalidInput for an unknown kind, maps that ridges() did not make, or an option out of range.
     Source: Evangelidis & Psarakis 2008, Parametric image alignment using enhanced correlation coefficient maximization.
     """

@@ -3,7 +3,7 @@
 import numpy as np
 
 SCALES = (8, 4, 2, 1)
-THIN = {8: 5, 4: 3, 2: 2, 1: 1}
+THIN = {8: 14, 4: 8, 2: 4, 1: 1}
 
 
 def taps(sigma):

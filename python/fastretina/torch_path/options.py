@@ -86,6 +86,7 @@ class RefineOptions:
     bend_px: float = 10.0
     samples_per_point: float = 0.036
     min_points: int = 64
+    first_level: int = 0
 
 
 @dataclass
@@ -111,7 +112,7 @@ class FieldOptions:
     shift_px: float = 8.0
     samples_per_point: float = 0.108
     min_points: int = 256
-    min_gain_nats: float = 5.0
+    min_gain_nats: float = 2.0
     min_displacement_px: float = 0.4
     max_displacement_px: float = 20.0
     min_jacobian: float = 0.3
@@ -143,7 +144,7 @@ class ModelOptions:
     quadratic_gain_nats: float = 15.0
     large_bend_px: float = 2.0
     large_bend_gain_nats: float = 5.0
-    field_gain_nats: float = 40.0
+    field_gain_nats: float = 100.0
 
 
 @dataclass

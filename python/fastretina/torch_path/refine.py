@@ -380,7 +380,7 @@ def _climb(fixed: Ridges, moving: Ridges, kind: str, params: Tensor, target: str
     if first is None or model is None:
         return None, 0.0, 0
     iterations, furthest, shift = 0, 0.0, 0.0
-    for index in range(len(SCALES)):
+    for index in range(options.first_level, len(SCALES)):
         if min(*fixed.levels[index].shape[:2], *moving.levels[index].shape[:2]) < 2:
             if index == len(SCALES) - 1:
                 return None, 0.0, iterations

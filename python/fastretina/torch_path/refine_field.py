@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fastretina.torch_path.options import FieldOptions
-from fastretina.torch_path.refine import SCALES, Ridges, _front, _inside, _misfit, _sample, _turn, apply
+from fastretina.torch_path.refine import SCALES, Ridges, _front, _inside, _sample, _turn, apply
 
 MARGIN_PX, STEP_PX, TRIALS = 2, 2, 4
 FIRST_LEVEL, ASKED_ITERATIONS = 1, 3
+SHARED, MOST_CORRELATION = 80, 0.999
 
 
 class FieldRefinement(NamedTuple):
@@ -47,6 +48,13 @@ class Grid(NamedTuple):
             near = (4 - 6 * away**2 + 3 * away**3) / 6
             weights.append(torch.where(away < 1, near, (2 - away).clamp(min=0) ** 3 / 6))
         return (weights[1][:, :, None] * weights[0][:, None, :]).reshape(len(at), -1)
+
+    def cells(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """The cell that each point lies in, and how many points each cell has."""
+        across, down = self.columns - 3, self.rows - 3
+        place = torch.floor((at - self.origin) / self.step).long()
+        cell = (place[:, 1].clamp(1, down) - 1) * across + place[:, 0].clamp(1, across) - 1
+        return cell, torch.bincount(cell, minlength=across * down)
 
     def precision(self, options: FieldOptions) -> Tensor:
         """(count, count): of the prior of one axis."""
@@ -94,39 +102,59 @@ class Fit:
         keep = torch.ones(len(half), dtype=torch.bool) if fold is None else half.sum(1) % 2 == fold
         points, self.at = self.surveyed[keep], self.surveyed_at[keep]
         self.basis, self.prior = grid.basis(self.at), grid.precision(self.options)
-        self.independent = max(8.0, len(points) * self.thin * self.options.samples_per_point)
+        self.cell, self.counts = grid.cells(self.at)
         m = _sample(self.moving.levels[self.level], (points + 0.5) / self.scale - 0.5)[0]
         turned = _turn(self.kind, self.params, points.mean(0), m[:, 1:])
         self.m = torch.cat([m[:, :1] - m[:, 0].mean(), turned], 1)
-        self.mm = float((self.m**2).sum())
+        self.cell_m, self.cell_mm = self.per_cell(self.m[:, 0]), self.per_cell((self.m**2).sum(1))
 
-    def measure(self, control: Tensor) -> tuple[float, Tensor, Tensor, Tensor]:
-        """The correlation, and the centred values of FIXED with their derivatives by x and y, plane px."""
+    def per_cell(self, values: Tensor) -> Tensor:
+        return torch.zeros(len(self.counts), dtype=torch.float64).index_add_(0, self.cell, values)
+
+    def agreement(self, f: Tensor) -> tuple[float, Tensor, Tensor]:
+        """Log-likelihood of the centred values of FIXED; gain and weight of each cell's points: see field_fit_cpu.cpp."""
+        ff, fm = self.per_cell((f * f).sum(1)), self.per_cell((f * self.m).sum(1))
+        share = SHARED / max(len(f), 1)
+        ff, fm = ff + share * max(float(ff.sum()), 1e-12), fm + share * fm.sum()
+        mm = self.cell_mm + share * self.cell_mm.sum() + 1e-12
+        r = (fm / (ff * mm).sqrt()).clamp(0, MOST_CORRELATION)
+        samples = self.thin * self.options.samples_per_point * (self.counts + SHARED) * (self.counts > 0)
+        likelihood = float(-(samples * 0.5 * torch.log(1 - r**2)).sum())
+        return likelihood, (fm.clamp(min=0) / ff)[self.cell], (samples / (mm * (1 - r**2)))[self.cell]
+
+    def measure(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The centred values of FIXED with their derivatives by x and y, plane px."""
         moved = self.at + self.basis @ control
         f, fx, fy = _sample(self.fixed.levels[self.level], (moved + 0.5) / self.scale - 0.5)
         f = torch.cat([f[:, :1] - f[:, 0].mean(), f[:, 1:]], 1)
-        correlation = float((f * self.m).sum()) / math.sqrt(float((f * f).sum()) * self.mm + 1e-12)
-        return correlation, f, fx / self.scale, fy / self.scale
+        return f, fx / self.scale, fy / self.scale
 
-    def cost(self, correlation: float, control: Tensor) -> float:
-        return self.independent * _misfit(correlation) + 0.5 * float((control * (self.prior @ control)).sum())
+    def correlation(self, control: Tensor) -> float:
+        f = self.measure(control)[0]
+        return float((f * self.m).sum()) / math.sqrt(float((f * f).sum()) * float(self.cell_mm.sum()) + 1e-12)
+
+    def log_likelihood(self, control: Tensor) -> float:
+        return self.agreement(self.measure(control)[0])[0]
+
+    def energy(self, control: Tensor) -> float:
+        """Minus the logarithm of the prior."""
+        return 0.5 * float((control * (self.prior @ control)).sum())
 
     def normal(self, control: Tensor) -> tuple[float, Tensor, Tensor]:
         """Cost, matrix and gradient; unknowns: all x, then all y."""
-        correlation, f, fx, fy = self.measure(control)
-        gain = float((f * self.m).sum()) / max(float((f * f).sum()), 1e-12)
-        left = max(self.mm * (1 - correlation**2), 1e-6 * self.mm + 1e-12)
-        weight, rest = self.independent / left, self.m - gain * f
+        f, fx, fy = self.measure(control)
+        likelihood, gain, weight = self.agreement(f)
+        rest = self.m - gain[:, None] * f
 
         def product(a: Tensor, b: Tensor) -> Tensor:
-            return weight * gain**2 * self.basis.T @ ((a * b).sum(1)[:, None] * self.basis)
+            return self.basis.T @ ((weight * gain**2 * (a * b).sum(1))[:, None] * self.basis)
 
         xy = product(fx, fy)
         matrix = torch.cat([torch.cat([product(fx, fx) + self.prior, xy], 1),
                             torch.cat([xy.T, product(fy, fy) + self.prior], 1)])  # fmt: skip
         slopes = torch.stack([(fx * rest).sum(1), (fy * rest).sum(1)], 1)
-        gradient = weight * gain * self.basis.T @ slopes - self.prior @ control
-        return self.cost(correlation, control), matrix, gradient.T.reshape(-1)
+        gradient = self.basis.T @ ((weight * gain)[:, None] * slopes) - self.prior @ control
+        return self.energy(control) - likelihood, matrix, gradient.T.reshape(-1)
 
     def run(self, control: Tensor, max_iterations: int) -> tuple[Tensor, int]:
         damping, iteration = 1e-3, 0
@@ -141,7 +169,7 @@ class Fit:
                 delta = torch.cholesky_solve(gradient[:, None], factor)[:, 0].reshape(2, -1).T
                 moved = float(delta.abs().max())
                 trial = control + min(1.0, STEP_PX * self.scale / max(moved, 1e-30)) * delta
-                better = self.cost(self.measure(trial)[0], trial) < now
+                better = self.energy(trial) - self.log_likelihood(trial) < now
                 if better:
                     control, damping = trial, max(0.2 * damping, 1e-5)
                     break
@@ -151,9 +179,6 @@ class Fit:
             if not better or moved < self.options.epsilon_px * self.scale:
                 break
         return control, iteration
-
-    def log_likelihood(self, control: Tensor) -> float:
-        return -self.independent * _misfit(self.measure(control)[0])
 
 
 def _supported(fit: Fit, grid: Grid, flat: Tensor) -> tuple[bool, float, int]:
@@ -201,7 +226,7 @@ def refine_field(fixed: Ridges, moving: Ridges, kind: str, params: Tensor,
         fit.choose(grid, None)
         control, used = fit.run(control, options.max_iterations)
         iterations += used
-    before, after = fit.measure(flat)[0], fit.measure(control)[0]
+    before, after = fit.correlation(flat), fit.correlation(control)
     moved = (fit.basis @ control).norm(dim=1)
     kept = (
         after > before
