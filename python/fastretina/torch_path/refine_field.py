@@ -112,7 +112,7 @@ class Fit:
         return torch.zeros(len(self.counts), dtype=torch.float64).index_add_(0, self.cell, values)
 
     def agreement(self, f: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Log-likelihood of the centred values of FIXED; gain and weight of each cell's points: see field_fit_cpu.cpp."""
+        """Log-likelihood of the centred FIXED values; gain and weight of each cell, a point: see field_fit_cpu.cpp."""
         ff, fm = self.per_cell((f * f).sum(1)), self.per_cell((f * self.m).sum(1))
         share = SHARED / max(len(f), 1)
         ff, fm = ff + share * max(float(ff.sum()), 1e-12), fm + share * fm.sum()
