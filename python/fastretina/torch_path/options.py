@@ -144,7 +144,7 @@ class ModelOptions:
     quadratic_gain_nats: float = 15.0
     large_bend_px: float = 2.0
     large_bend_gain_nats: float = 5.0
-    field_gain_nats: float = 100.0
+    field_gain_nats: float = 60.0
 
 
 @dataclass
