@@ -16,6 +16,7 @@ constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of t
 constexpr int kSidelobeRowStep = 8;       // twelve correlations for the price of three
 constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
 constexpr int kPolishLevel = 2;           // the first one of polish: the rung has aligned the coarser ones
+constexpr double kPolishEpsilon_px = 0.05;
 constexpr double kPolishKeeps = 0.95;     // of the ridge correlation
 
 // Further attempts, cheap and likely ones first.
@@ -209,6 +210,7 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, start)) return;
   RefineOptions options = options_.refine;
   options.first_level = kPolishLevel;
+  options.epsilon_px = kPolishEpsilon_px;
   Refinement fine;
   backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options, &fine);
   if (!to_input(fine.T_fixed_moving, fine_fixed, fine_moving, T_input) ||

@@ -43,7 +43,7 @@ bool supported(FieldFit& fit, const Field& field, const Field& flat, double* con
     return fit.log_likelihood(field) - fit.log_likelihood(flat);
   };
   out.gain_nats = gain(Fold::even, Fold::odd, 1);
-  if (out.gain_nats < options.min_gain_nats / 4) return false;
+  if (out.gain_nats < options.min_gain_nats / 3) return false;
   out.gain_nats = gain(Fold::even, Fold::odd, kAskedIterations) + gain(Fold::odd, Fold::even, kAskedIterations);
   return out.gain_nats >= options.min_gain_nats;
 }

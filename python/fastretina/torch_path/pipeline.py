@@ -44,7 +44,7 @@ HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
 POLISH_KEEPS = 0.95
-POLISH_LEVEL = 2
+POLISH_LEVEL, POLISH_EPSILON_PX = 2, 0.05
 MOST_LEVEL = 1.5  # a square turned by 45 degrees needs 1.41
 SIDELOBES = 6  # directions on each of two rings
 SIDELOBE_RINGS_PX = (12.0, 24.0)
@@ -225,7 +225,7 @@ class Pipeline:
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
             start = _to_network(best["transform"], *fine)
-            options = replace(self.options.refine, first_level=POLISH_LEVEL)
+            options = replace(self.options.refine, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
             found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
             transform = _to_input_transform(found.kind, found.params, *fine)
             kind, params = _to_network(transform, *seen)

@@ -194,7 +194,7 @@ def _supported(fit: Fit, grid: Grid, flat: Tensor) -> tuple[bool, float, int]:
         return fit.log_likelihood(control) - fit.log_likelihood(flat)
 
     first = gain(0, 1, 1)
-    if first < least / 4:
+    if first < least / 3:
         return False, first, iterations
     both = gain(0, 1, ASKED_ITERATIONS) + gain(1, 0, ASKED_ITERATIONS)
     return both >= least, both, iterations
