@@ -9,10 +9,11 @@ from typing import Any
 
 from fastretina.engines import ENGINES
 from fastretina.errors import InvalidInput
+from fastretina.methods import METHODS
 from fastretina.transform import SINGLE_KINDS
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "method": ("retina",),
+    "method": tuple(METHODS),
     "engine": ("auto", *ENGINES),
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
@@ -41,6 +42,11 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             _check(field.name, getattr(self, field.name))
+        takes = METHODS[self.method].takes
+        for field in fields(self):
+            if field.name not in takes and getattr(self, field.name) != field.default:
+                got = f"{field.name}: got {getattr(self, field.name)!r}"
+                raise InvalidInput(f"{got}, which means nothing to method {self.method!r}; it takes {', '.join(takes)}")
 
     @classmethod
     def from_keywords(cls, **keywords: Any) -> Config:

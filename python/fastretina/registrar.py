@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastretina import engines
+from fastretina import engines, methods
 from fastretina.config import Config, usable_cores
 from fastretina.errors import EngineError, InvalidInput
 from fastretina.transform import SINGLE_KINDS, Transform
@@ -36,20 +36,37 @@ class Registrar:
         # The core has one scratch memory and one result a pipeline, and runs without the GIL. A lock of Python's:
         # waiting for it lets go of the GIL, which the network of the thread inside may need.
         self._lock = threading.RLock()
-        self.manifest = engines.load_manifest(config.weights)
         self.backend = _choose_backend(config.backend)
+        self.engine: Any = None  # of other methods than retina
+        if config.method == "retina":
+            self._build_retina()
+        elif self.backend != "native":
+            raise EngineError(f"method: {config.method!r} needs the compiled core, which is missing; remedy: reinstall")
+        else:
+            self._pipeline: Any = methods.build(config, self.threads)
+            self._facts: dict[str, Any] = self._pipeline.choices
+            self._weights_hash: str = self._pipeline.weights_hash
+
+    def _build_retina(self) -> None:
+        """The method that has engines to choose from, and its rooms compiled."""
+        config = self.config
+        self.manifest = manifest = engines.load_manifest(config.weights)
         self.engine = engines.create(
-            config.engine, self.manifest, precision=config.precision, device=config.device, threads=self.threads
+            config.engine, manifest, precision=config.precision, device=config.device, threads=self.threads
         )
         if self.backend == "native":
             from fastretina import _core
 
-            self._pipeline: Any = _core.Pipeline(self.engine, native_options(config, self.manifest), self.threads)
+            self._pipeline = _core.Pipeline(self.engine, native_options(config, manifest), self.threads)
         else:
-            self._pipeline = _torch_pipeline()(self.engine, config, self.threads, self.manifest)
+            self._pipeline = _torch_pipeline()(self.engine, config, self.threads, manifest)
+        self._facts = {"network": manifest.name, "engine": self.engine.name, "precision": self.engine.precision}
+        self._weights_hash = manifest.weights_hash
 
     def __repr__(self) -> str:
-        return f"Registrar(engine={self.engine.name!r}, precision={self.engine.precision!r}, backend={self.backend!r})"
+        engine, precision = (self._facts[name] for name in ("engine", "precision"))
+        method = "" if self.config.method == "retina" else f"method={self.config.method!r}, "
+        return f"Registrar({method}engine={engine!r}, precision={precision!r}, backend={self.backend!r})"
 
     def prepare(self, image: Image) -> Prepared:
         """The features of ``image``, for use as FIXED in many registrations: each then costs one network pass.
@@ -119,18 +136,16 @@ class Registrar:
             keypoints_moving=moving.payload.keypoints.astype(np.float64),
             heatmap_fixed=fixed.payload.heatmap,
             heatmap_moving=moving.payload.heatmap,
-            weights_hash=self.manifest.weights_hash,
+            weights_hash=self._weights_hash,
         )
 
     def _choices(self, found: dict[str, Any], transform: Transform | None) -> dict[str, Any]:
         """What every "auto" became, for this pair."""
         return {
             "method": self.config.method,
-            "network": self.manifest.name,
-            "engine": self.engine.name,
-            "precision": self.engine.precision,
+            **self._facts,
             "backend": self.backend,
-            "device": self.engine.device,
+            "device": self.engine.device if self.engine else "cpu",
             "threads": self.threads,
             "model": None if transform is None else transform.model,
             "rung": found["rung"],

@@ -14,14 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fastretina.cli import apply, bench, demo, doctor, engine, evaluate, register, train
+from fastretina.cli import apply, bench, demo, doctor, engine, evaluate, methods, register, train
 from fastretina.cli.common import EXIT_INTERNAL, EXIT_MISUSE
 from fastretina.config import nearest
 from fastretina.errors import FastretinaError
 
 __all__ = ["main"]
 
-COMMANDS = (register, apply, demo, evaluate, bench, engine, train, doctor)
+COMMANDS = (register, apply, demo, evaluate, methods, bench, engine, train, doctor)
 
 
 class _Parser(argparse.ArgumentParser):

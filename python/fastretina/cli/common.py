@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 EXIT_OK, EXIT_INTERNAL, EXIT_MISUSE, EXIT_REFUSED = 0, 1, 2, 3
 
 _OPTIONS: dict[str, tuple[Any, str]] = {  # keyword of Registrar -> (type, help)
+    "method": (None, "how point pairs are found; see fastretina methods"),
     "weights": (str, "a shipped weight set, or the path of a manifest"),
     "engine": (None, "what runs the network"),
     "backend": (None, "what runs everything else"),

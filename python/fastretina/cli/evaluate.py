@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fastretina.cli.common import EXIT_OK, add_registrar_options, make_registrar, registrar_keywords, say
 from fastretina.config import nearest
 from fastretina.errors import InvalidInput
+from fastretina.methods import METHODS
 
 if TYPE_CHECKING:
     from fastretina.evaluation import Case
@@ -31,7 +32,6 @@ COUNT = 200
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from fastretina.evaluation.baselines import BASELINES
     from fastretina.evaluation.perturb import PERTURBATIONS
     from fastretina.synth.geometry import GEOMETRIES
 
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wrong", action="store_true", help="of --pairs: also cross different eyes; none may be accepted"
     )
-    parser.add_argument("--baselines", metavar="NAMES", default="", help=f"comma-separated: {', '.join(BASELINES)}")
+    parser.add_argument("--baselines", metavar="NAMES", default="", help=f"other methods: {', '.join(METHODS)}")
     parser.add_argument("--json", metavar="FILE", help="write every row and the summary")
     parser.add_argument("--markdown", metavar="FILE", help="write the table")
     parser.add_argument("--plots", metavar="FILE.png", help="write the curves (needs matplotlib)")
@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
     registrar_keywords(args)
     _check(args)
     baselines, cases = _baselines(args), _cases(args)
-    methods: dict[str, Registers] = {OURS: make_registrar(args), **baselines}
+    ours = OURS if args.method in (None, "retina") else args.method
+    methods: dict[str, Registers] = {ours: make_registrar(args), **baselines}
     rows = evaluation.evaluate(methods, cases, (lambda row: None) if args.quiet else _show)
     summary = evaluation.summarise(rows)
     table = evaluation.markdown(summary)
@@ -110,12 +111,13 @@ def _cases(args: argparse.Namespace) -> Iterable[Case]:
 
 
 def _baselines(args: argparse.Namespace) -> dict[str, Registers]:
-    from fastretina.evaluation.baselines import BASELINES
+    """Other methods, each with its own defaults, on the same threads."""
+    import fastretina
 
     for name in _listed(args.baselines):
-        if name not in BASELINES:
-            raise InvalidInput(f"baselines: got {name!r}; {nearest(name, list(BASELINES))}")
-    return {name: BASELINES[name] for name in _listed(args.baselines)}
+        if name not in METHODS:
+            raise InvalidInput(f"baselines: got {name!r}; {nearest(name, list(METHODS))}")
+    return {n: fastretina.Registrar(method=n, threads=args.threads) for n in _listed(args.baselines)}
 
 
 def _listed(text: str) -> list[str]:

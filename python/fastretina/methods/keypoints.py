@@ -1,0 +1,252 @@
+"""The one pipeline of all methods by key points: describe -> match -> prune -> estimate -> quality.
+
+A method says how an image is described and how two descriptions are matched; estimation and trust are the core's rooms,
+the same for all. As in Zhao & Guan's report on SuperPoint and SuperGlue (document C, section III D and E) a transform
+is found by RANSAC on minimal samples, re-estimated on its inliers, and not aligned on the vessels afterwards.
+
+The confidence is the default network's model. Two things it was fitted on differ: no alignment on the vessels, so that
+the ridges agree a little less, and other descriptors, whose similarities are not comparable; for those every method is
+given ``TYPICAL_SIMILARITY``. It is conservative rather than calibrated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastretina import ops
+from fastretina.config import Config
+from fastretina.errors import InvalidInput
+from fastretina.transform import SINGLE_KINDS, Transform
+
+Floats32 = NDArray[np.float32]
+Indices = tuple[NDArray[np.int32], NDArray[np.int32], Floats32]  # rows of FIXED, rows of MOVING, score; best first
+
+ROOMS = ("image", "detect", "match", "estimate", "quality")
+TYPICAL_SIMILARITY = 0.75
+SIDELOBES, SIDELOBE_RINGS_PX, LEAST_DEVIATION = 6, (12.0, 24.0), 0.01  # as csrc/pipeline.cpp looks around a peak
+
+
+class Features(NamedTuple):
+    """Key points of one image, best first."""
+
+    xy: Floats32  # (K, 2) px of the image
+    rows: Floats32  # (K, D) of length 1
+    score: Floats32  # (K,)
+    frame_px: int  # longer side of the frame they were found in; thresholds are px of it
+
+
+class Describes(Protocol):
+    """Finds and describes key points. ``inverted``: of the negative, for those that see polarity."""
+
+    choices: dict[str, Any]
+    weights_hash: str
+
+    def __call__(self, image: NDArray[Any], inverted: bool) -> Features: ...
+
+
+Matches = Callable[[Features, Features, tuple[int, int], tuple[int, int]], Indices]  # FIXED, MOVING, their sizes
+Prunes = Callable[[Floats32, Floats32], NDArray[np.bool_]]  # matched FIXED, MOVING points (M, 2) -> which to keep
+
+
+def mutual_nearest(ratio: float = 1.0) -> Matches:
+    """Mutual nearest neighbours, nearer than ``ratio`` times the second nearest."""
+
+    def matched(fixed: Features, moving: Features, *_: tuple[int, int]) -> Indices:
+        found = ops.match(fixed.rows, moving.rows, ratio=ratio)
+        return found.fixed, found.moving, found.score
+
+    return matched
+
+
+class Seen:
+    """One prepared image."""
+
+    def __init__(self, image: NDArray[Any], describe: Describes, threads: int) -> None:
+        self.timings_ms = dict.fromkeys(ROOMS, 0.0)
+        with stopwatch(self.timings_ms, "image"):
+            self.network = ops.image(image, threads=threads)
+            self.ridges = ops.ridges(self.network.plane, self.network.mask, threads=threads)
+        scale = self.network.scale
+        shift = 0.5 * scale - 0.5
+        self.network_of_input = Transform.from_matrix([[scale, 0, shift], [0, scale, shift]], "similarity")
+        self.size = (image.shape[1], image.shape[0])
+        self._image, self._describe = np.array(image), describe
+        self._features: dict[bool, Features] = {}
+        with stopwatch(self.timings_ms, "detect"):
+            self.features(False)
+
+    def features(self, inverted: bool) -> Features:
+        """Of the image or of its negative; kept."""
+        if inverted not in self._features:
+            self._features[inverted] = self._describe(self._image, inverted)
+        return self._features[inverted]
+
+    @property
+    def keypoints(self) -> Floats32:
+        """(K, 2) px of the image."""
+        return self.features(False).xy
+
+    @property
+    def heatmap(self) -> None:
+        """None: these methods show their key points only."""
+        return
+
+
+class Pipeline:
+    """See the module. ``polarities``: 2 tries MOVING's negative, too. ``kind`` of the transform, where "auto" asks."""
+
+    def __init__(
+        self,
+        describe: Describes,
+        config: Config,
+        threads: int,
+        *,
+        matches: Matches | None = None,
+        prune: Prunes | None = None,
+        polarities: int = 1,
+        kind: str = "affine",
+        threshold_px: float = 5.0,
+    ) -> None:
+        if config.transform == "dense":
+            raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
+        self.describe, self.threads, self.seed = describe, threads, config.seed
+        self.matches, self.prune = matches or mutual_nearest(), prune
+        self.polarities = polarities
+        self.kind = kind if config.transform == "auto" else config.transform
+        self.threshold_px = threshold_px
+        self.choices, self.weights_hash = describe.choices, describe.weights_hash
+
+    def prepare(self, image: NDArray[Any]) -> Seen:
+        """As ``Registrar.prepare``."""
+        return Seen(image, self.describe, self.threads)
+
+    def register(self, fixed: Seen, moving: Seen) -> dict[str, Any]:
+        """What ``torch_path.pipeline`` returns, by the same names: of the more confident polarity."""
+        timings = dict.fromkeys(ROOMS, 0.0)
+        tries = [
+            self._attempt(fixed, moving, inverted, attempts, timings)
+            for attempts, inverted in enumerate((False, True)[: self.polarities], start=1)
+        ]
+        best = max(tries, key=lambda found: (found["confidence"], found["inlier"].sum()))
+        return best | {"attempts": len(tries), "timings_ms": timings}
+
+    def _attempt(
+        self, fixed: Seen, moving: Seen, inverted: bool, attempts: int, timings: dict[str, float]
+    ) -> dict[str, Any]:
+        with stopwatch(timings, "detect"):
+            f, m = fixed.features(False), moving.features(inverted)
+        with stopwatch(timings, "match"):
+            at_f, at_m, score = self._matched(f, m, fixed.size, moving.size)
+        with stopwatch(timings, "estimate"):
+            transform, fit = self._estimate(f, m, at_f, at_m, fixed.size, moving.size)
+        with stopwatch(timings, "quality"):
+            unit = fixed.network.scale / _scale(f, fixed.size)  # network px to a px of the method's frame
+            measured = {
+                "matches": len(score), "inliers": int(fit.inlier.sum()), "inlier_rms_px": fit.rms_px * unit,
+                "coverage": fit.coverage, "keypoints_fixed": len(f.xy), "keypoints_moving": len(m.xy),
+                "attempts": attempts,
+            }  # fmt: skip
+            numbers = judged(fixed, moving, transform, measured)
+        return {
+            "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
+            "transform": None if transform is None else core_transform(transform), "field": None,
+            "fixed_xy": f.xy[at_f], "moving_xy": m.xy[at_m], "score": score, "inlier": fit.inlier,
+            "rung": attempts - 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
+        }  # fmt: skip
+
+    def _matched(self, f: Features, m: Features, fixed: tuple[int, int], moving: tuple[int, int]) -> Indices:
+        if not len(f.xy) or not len(m.xy):
+            nobody = np.zeros(0, np.int32)
+            return nobody, nobody, np.zeros(0, np.float32)
+        at_f, at_m, score = self.matches(f, m, fixed, moving)
+        if self.prune is None:
+            return at_f, at_m, score
+        keep = self.prune(f.xy[at_f] * np.float32(_scale(f, fixed)), m.xy[at_m] * np.float32(_scale(m, moving)))
+        return at_f[keep], at_m[keep], score[keep]
+
+    def _estimate(
+        self,
+        f: Features,
+        m: Features,
+        at_f: NDArray[np.int32],
+        at_m: NDArray[np.int32],
+        fixed: tuple[int, int],
+        moving: tuple[int, int],
+    ) -> tuple[Transform | None, ops.Estimate]:
+        """In px of the frames that the method saw; the transform is in the callers'."""
+        frames = _resized(_scale(f, fixed)), _resized(_scale(m, moving))
+        points = (
+            frame(features.xy[at].astype(np.float64)).astype(np.float32)
+            for frame, features, at in zip(frames, (f, m), (at_f, at_m), strict=True)
+        )
+        options: dict[str, Any] = {
+            "kind": self.kind,
+            "threshold_px": self.threshold_px,
+            "seed": self.seed,
+            "max_iterations": 10000,
+        }
+        fit = ops.estimate(*points, threads=self.threads, **options)
+        if fit.transform is None:
+            return None, fit
+        return frames[0].inverse @ fit.transform @ frames[1], fit
+
+
+def judged(fixed: Seen, moving: Seen, transform: Transform | None, measured: dict[str, Any]) -> dict[str, Any]:
+    """The quality room's verdict on a transform between the callers' px, and the numbers behind it.
+
+    ``measured``: ``matches``, ``inliers``, ``inlier_rms_px`` (of the network's plane), ``coverage``,
+    ``keypoints_fixed``, ``keypoints_moving``, ``attempts``; the ridges of both images give the rest.
+    """
+    seen: dict[str, Any] = {"ridge_correlation": 0.0, "overlap_px": 0, "peak_to_sidelobe": 0.0}
+    network = None
+    if transform is not None:
+        network = fixed.network_of_input @ transform @ moving.network_of_input.inverse
+        correlation, overlap_px = ops.ridge_correlation(fixed.ridges, moving.ridges, network)
+        sidelobes = _peak_to_sidelobe(fixed.ridges, moving.ridges, network, correlation)
+        seen = {"ridge_correlation": correlation, "overlap_px": overlap_px, "peak_to_sidelobe": sidelobes}
+    seen |= measured | {"inlier_similarity": TYPICAL_SIMILARITY if measured["inliers"] else 0.0}
+    seen |= {"contrast_fixed": fixed.network.contrast, "contrast_moving": moving.network.contrast}
+    return seen | ops.quality(network, fixed.network.content_size, moving.network.content_size, **seen)
+
+
+def _peak_to_sidelobe(fixed: ops.Ridges, moving: ops.Ridges, transform: Transform, peak: float) -> float:
+    """How far the correlation stands out of what it is where nothing should fit: shifted aside."""
+    found = []
+    for ring, radius in enumerate(SIDELOBE_RINGS_PX):
+        for i in range(SIDELOBES):
+            angle = math.pi / SIDELOBES * (2 * i + ring)
+            shift = Transform.from_matrix([[1, 0, radius * math.cos(angle)], [0, 1, radius * math.sin(angle)]])
+            found.append(ops.ridge_correlation(fixed, moving, shift @ transform)[0])
+    return max(0.0, (peak - float(np.mean(found))) / (float(np.std(found)) + LEAST_DEVIATION))
+
+
+def core_transform(transform: Transform) -> tuple[int, NDArray[np.float64]]:
+    """In the layout of csrc/core/types.h."""
+    params = np.zeros(12)
+    params[: transform.params.size] = transform.params.ravel()
+    return SINGLE_KINDS.index(transform.kind), params
+
+
+def _scale(features: Features, size: tuple[int, int]) -> float:
+    return features.frame_px / max(size)
+
+
+def _resized(scale: float) -> Transform:
+    """Pixel centres: x' = (x + 1/2) s - 1/2."""
+    shift = 0.5 * scale - 0.5
+    return Transform.from_matrix([[scale, 0, shift], [0, scale, shift]], "similarity")
+
+
+@contextmanager
+def stopwatch(timings: dict[str, float], room: str) -> Iterator[None]:
+    """Adds to the milliseconds of a room."""
+    start = time.perf_counter()
+    yield
+    timings[room] += (time.perf_counter() - start) * 1e3
