@@ -56,7 +56,7 @@ def compare(moving, transform, size, interpolation):
         expected = np.clip(expected, 0, span)
     error = np.abs(got.image.astype(np.float64) - expected)[both]
     if interpolation == "nearest":  # a position on the border of two pixels may take either
-        assert (error > 0).mean() < 5e-3
+        assert (error > 0).mean() < 1e-2  # halves round either way: whether torch contracts depends on the processor
     elif error.size:
         # Rounding to integers, plus what 1e-5 px of position error are worth between random pixels.
         assert error.max() <= (0.5 if span > 1 else 0) + 5e-5 * span
@@ -178,7 +178,7 @@ def test_torch_twin(name, interpolation):
     assert (got.valid != valid.numpy()).mean() < 1e-3
     both = got.valid & valid.numpy()
     error = np.abs(got.image.astype(int) - image.numpy())[both]
-    assert (error > 0).mean() < 5e-3
+    assert (error > 0).mean() < 1e-2  # halves round either way: whether torch contracts depends on the processor
     assert interpolation == "nearest" or error.max() <= 1
 
 
