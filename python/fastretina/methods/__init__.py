@@ -95,7 +95,7 @@ def build(config: Config, threads: int) -> Pipeline:
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -119,3 +119,21 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+SUPERGLUE_RETINA = "superglue_retina.safetensors"
+
+
+@method(
+    "retina+superglue",
+    "key points of retina, matched by their surroundings (document C's matcher)",
+    weights=("retina.onnx", SUPERGLUE_RETINA),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _retina_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints, superglue
+    from fastretina.methods.retina_points import RetinaPoints
+
+    describe, matches = RetinaPoints(config, threads), superglue.Matcher(WEIGHTS / SUPERGLUE_RETINA, threads)
+    return keypoints.Pipeline(describe, config, threads, matches=matches)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fastretina.methods.keypoints import Floats32
+Floats32 = NDArray[np.float32]
 
 NEIGHBOURS = 12
 SUPPORT = 2  # further neighbours that one similarity has to predict
@@ -30,7 +30,7 @@ def locally_consistent(fixed: Floats32, moving: Floats32) -> NDArray[np.bool_]:
     count = len(fixed)
     if count < SUPPORT + 2:
         return np.ones(count, np.bool_)
-    # A similarity is one complex factor: MOVING's offsets times it are FIXED's.
+    # A similarity that does not mirror is one complex factor: MOVING's offsets times it are FIXED's.
     f, m = (points.astype(np.float64) @ np.array([1, 1j]) for points in (fixed, moving))
     keep = np.zeros(count, np.bool_)
     for start in range(0, count, CHUNK):

@@ -112,7 +112,7 @@ def _squared(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray
 
 
 def assignment_loss(found: Tensor, batch: MatchBatch) -> Tensor:
-    """Negative log-likelihood of the assignment (Sarlin et al. 2020, section 3.3), matches and dustbins of equal weight.
+    """Negative log-likelihood of the assignment (Sarlin et al. 2020, section 3.3), matches and dustbins alike.
 
     ``found``: (B, K + 1, K + 1) log assignment. The paper sums all; there are several times as many points without a
     partner as matches, and their sum would teach the network to match too few.

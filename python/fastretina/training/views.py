@@ -95,9 +95,7 @@ def described(
     return views
 
 
-def _made(
-    samples: list[Sample], describe: Describes, options: ViewOptions, progress: bool
-) -> Iterator[DescribedView]:
+def _made(samples: list[Sample], describe: Describes, options: ViewOptions, progress: bool) -> Iterator[DescribedView]:
     from tqdm import tqdm
 
     for number, sample in enumerate(tqdm(samples, "views", disable=not progress, mininterval=5)):

@@ -10,7 +10,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-
 from fastretina.config import Config as RegistrarConfig
 from fastretina.config import nearest
 from fastretina.engines.release import LICENCES
@@ -83,9 +82,7 @@ class Learner:
     def _pairs(self, samples: list[Sample], file: str, views: int, seed: int) -> PairSource:
         cv2.setNumThreads(1)
         config, options = self.config, ViewOptions(views, self.side_px, seed)
-        found: list[DescribedView] = described(
-            samples, self.describe, config.out / file, options, config.progress
-        )
+        found: list[DescribedView] = described(samples, self.describe, config.out / file, options, config.progress)
         return PairSource(found, np.array([s.weight for s in samples]), config.pairs, config.points, seed)
 
     def update(self, batch: MatchBatch, progress: float) -> dict[str, float]:
