@@ -50,7 +50,8 @@ def _nearest(points: NDArray[np.complex128], own: NDArray[np.int64]) -> NDArray[
 def _support(f: NDArray[np.complex128], m: NDArray[np.complex128], asked: NDArray[np.int64]) -> NDArray[np.int64]:
     """Offsets (C, K) of the neighbours in both images -> the most that one neighbour's similarity predicts."""
     order = np.argsort(asked, axis=1, kind="stable")
-    asked, f, m = (np.take_along_axis(array, order, axis=1) for array in (asked, f, m))
+    asked = np.take_along_axis(asked, order, axis=1)
+    f, m = np.take_along_axis(f, order, axis=1), np.take_along_axis(m, order, axis=1)
     fresh = np.ones(asked.shape, np.bool_)
     fresh[:, 1:] = asked[:, 1:] != asked[:, :-1]
     # One point of an image may be matched to several of the other: such neighbours say nothing of scale and turn.

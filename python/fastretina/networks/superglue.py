@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -100,18 +101,18 @@ class SuperGlue(nn.Module):
         super().__init__()
         self.size = size = size or SuperGlueSize()
         self.enter = nn.Linear(size.dims, size.width)
-        steps: list[nn.Module] = []
-        for inputs, outputs in zip((3, *size.encoder), (*size.encoder, size.width), strict=True):
-            steps += [nn.Linear(inputs, outputs), nn.LayerNorm(outputs), nn.ReLU()]
-        self.encode = nn.Sequential(*steps[:-2])
+        widths = (3, *size.encoder)  # x, y and score
+        hidden = [nn.Sequential(nn.Linear(a, b), nn.LayerNorm(b), nn.ReLU()) for a, b in pairwise(widths)]
+        encoded = nn.Linear(widths[-1], size.width)
+        self.encode = nn.Sequential(*hidden, encoded)
         self.layers = nn.ModuleList(Attention(size.width, size.heads) for _ in range(size.layers))
         self.leave = nn.Linear(size.width, size.width)
         self.dustbin = nn.Parameter(torch.tensor(START_DUSTBIN))
         # Descriptors of length 1 become vectors whose entries are about 1, and keep their angles.
         nn.init.orthogonal_(self.enter.weight, math.sqrt(size.width))
         nn.init.orthogonal_(self.leave.weight)
-        nn.init.zeros_(self.encode[-1].weight)
-        for layer in (self.enter, self.leave, self.encode[-1]):
+        nn.init.zeros_(encoded.weight)
+        for layer in (self.enter, self.leave, encoded):
             nn.init.zeros_(layer.bias)
 
     def forward(self, fixed: Points, moving: Points) -> Tensor:
