@@ -233,7 +233,7 @@ def test_labels_by_hand():
 
 
 def test_labels_are_px_of_the_view():
-    first, second = view_of([[10, 10]], 4.0), view_of([[11, 10]], 4.0)  # 1 px of the image, 4 px of the views
+    first, second = view_of([[10, 10]], 4.0), view_of([[11.25, 10]], 4.0)  # 1.25 px of the image, 5 px of the views
     rows, alone, _ = matching.labels((first, second), [np.arange(1)] * 2)
     assert len(rows) == 0
     assert alone.tolist() == [False]

@@ -14,7 +14,7 @@ from fastretina.errors import InvalidInput
 from fastretina.networks.superglue import Points, normalised
 from fastretina.training.views import DescribedView
 
-RIGHT_PX, WRONG_PX = 3.0, 8.0  # nearer: a match; farther from all points of the other view: the dustbin; else ignored
+RIGHT_PX, WRONG_PX = 4.0, 8.0  # nearer: a match; farther from all points of the other view: the dustbin; else ignored
 LEAST_POINTS = 32
 POOL = 1.4  # points are drawn from the best POOL times as many
 TURN_DEG, STRETCH, SHIFT = 8.0, 0.08, 0.05  # by which the places that the network is told are moved, all alike

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from fastretina.errors import InvalidInput
 from fastretina.methods.keypoints import Describes
 from fastretina.training import simulate
-from fastretina.training.pairs import RESTYLED
 from fastretina.training.sample import Sample
 from fastretina.training.warp import View, random_view, sample_view
 
-SHOWN = (0.45, 1.1)  # of the image's shorter side, by a view
+SHOWN = (0.7, 1.1)  # of the image's shorter side, by a view
 TURN_DEG = 25.0
-SHIFT = 0.2
+SHIFT = 0.13
+MILD = 0.6  # share of the views that another exposure of the same device could show; the others are restyled
 FLATTEST = 0.72  # height to width
 
 
@@ -60,8 +60,7 @@ def whole_view(rng: np.random.Generator, sample: Sample, side: int) -> View:
 def picture(rng: np.random.Generator, sample: Sample, view: View) -> NDArray[np.uint8]:
     """What a device shows there: one of the sample's planes, restyled, black outside its field of view."""
     plane, mask, vessels = sample_view(sample, view, int(rng.integers(len(sample.planes))))
-    mild = len(sample.planes) > 1 and rng.random() > RESTYLED
-    plane = simulate.retouch(rng, plane) if mild else simulate.restyle(rng, plane, vessels)
+    plane = simulate.retouch(rng, plane) if rng.random() < MILD else simulate.restyle(rng, plane, vessels)
     height = round(len(plane) * (rng.uniform(FLATTEST, 1) if rng.random() < 0.5 else 1))
     return np.rint(255 * plane * mask)[:height].astype(np.uint8)
 

@@ -34,12 +34,13 @@ class Config(RunConfig):
     """
 
     sets: str = "clean"
+    bf16: bool = False  # gains nothing: attention among few points
     front_end: str = "retina"
     views: int = 24
     width: int = SuperGlueSize.width
     layers: int = SuperGlueSize.layers
     pairs: int = 8
-    points: int = 320
+    points: int = 256
     rate: float = 6e-4
     weight_decay: float = 1e-4
     warmup_steps: int = 100
