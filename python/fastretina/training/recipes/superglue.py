@@ -10,6 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+
 from fastretina.config import Config as RegistrarConfig
 from fastretina.config import nearest
 from fastretina.engines.release import LICENCES
