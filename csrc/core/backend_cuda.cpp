@@ -8,7 +8,14 @@
 namespace fastretina {
 
 const Backend* cuda_backend() {
-  static constexpr Backend kTable = {.name = "cuda", .upsample = &cuda::upsample, .nms = &cuda::nms, .detect = &cuda::detect};
+  static constexpr Backend kTable = {.name = "cuda",
+                                     .image = &cuda::image,
+                                     .gray = &cuda::gray,
+                                     .upsample = &cuda::upsample,
+                                     .nms = &cuda::nms,
+                                     .detect = &cuda::detect,
+                                     .describe = &cuda::describe,
+                                     .ridges = &cuda::ridges};
   return &kTable;
 }
 

@@ -70,6 +70,20 @@ struct Axis {
   }
 };
 
+// --- field of view ----------------------------------------------------------------------------------------------
+// What a camera leaves around a round field is not always black: compression and glare lift it. Where the brightest of the
+// corners is clearly darker than the dark of the middle, it is surround.
+constexpr int kCornerPart = 16, kMiddlePart = 4, kMiddleStep = 4;  // sides are that part of the frame; every kMiddleStep-th pixel
+constexpr int kBrightPercent = 95, kCornerPercent = 99, kMiddlePercent = 10;
+
+FR_HD std::int64_t rank_of(std::int64_t n, int percent) { return (n - 1) * percent / 100; }  // in sorted order
+
+// What is below is dark, given the order statistics of all pixels, of the corners and of the middle.
+FR_HD float dark_threshold(float dark_fraction, float bright, float corner, float middle) {
+  const float dark = dark_fraction * bright, surround = 1.5f * corner;
+  return surround < middle && surround > dark ? surround : dark;
+}
+
 // --- normalise --------------------------------------------------------------------------------------------------
 FR_HD float lerp(float a, float b, float f) { return std::fmaf(f, b - a, a); }
 

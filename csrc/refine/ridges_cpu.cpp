@@ -266,7 +266,6 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options) {
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory) {
   RidgeMap map;
   map.count = reinterpret_cast<int*>(memory);
-  *map.count = 0;
   memory += 64;
   for (int k = 0; k < kRidgeLevels; ++k) {
     const Size size = ridge_level_size(plane, k);
