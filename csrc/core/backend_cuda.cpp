@@ -15,6 +15,8 @@ const Backend* cuda_backend() {
                                      .nms = &cuda::nms,
                                      .detect = &cuda::detect,
                                      .describe = &cuda::describe,
+                                     .match = &cuda::match,
+                                     .match_guided = &cuda::match_guided,
                                      .ridges = &cuda::ridges};
   return &kTable;
 }

@@ -4,7 +4,7 @@
 #include "detect/detect.h"
 #include "nms/nms_math.h"
 #include "nms/nms_scan.h"
-#include "nms/topk_device.h"
+#include "nms/nms_device.h"
 #include "upsample/upsample.h"
 #include "upsample/upsample_device.h"
 
@@ -58,7 +58,7 @@ __device__ bool first_in_window(const Tile<kHalo>& tile, int radius, int x, int 
 
 template <int kHalo>
 __global__ void __launch_bounds__(kTile* kTile)
-    find_kernel(View<const float> difference, View<const std::uint8_t> mask, int radius, float threshold, KeypointList list) {
+    find_kernel(View<const float> difference, View<const std::uint8_t> mask, int radius, float threshold, Candidates list) {
   __shared__ Tile<kHalo> tile;
   const int i0 = static_cast<int>(blockIdx.y) * kTile - kHalo, j0 = static_cast<int>(blockIdx.x) * kTile - kHalo;
   fill_tile(difference, i0, j0, tile);
@@ -87,7 +87,7 @@ void detect(const Context& context, Workspace& workspace, View<const float> diff
   cpu::check_options(options, width, height, mask, out);
   if (difference.empty()) return fill(context, out.count, 0, sizeof(int));
   const Workspace::Frame frame(workspace);
-  const KeypointList list = take_list(context, workspace, width, height, options.radius);
+  const Candidates list = take_candidates(context, workspace, cpu::max_found(height, width, options.radius));
   const int halo = (options.radius + kStride - 1) / kStride;
   if (halo > kMostHalo) {  // a window larger than shared memory: by way of the big map
     const View<float> confidence = workspace.take_plane<float>(width, height);
@@ -98,7 +98,7 @@ void detect(const Context& context, Workspace& workspace, View<const float> diff
     launch(context, {blocks_for(difference.width, kTile), blocks_for(difference.height, kTile)}, kTile * kTile, kernel,
            difference, mask, options.radius, options.threshold, list);
   }
-  write_best(context, workspace, list, width, options.max_keypoints, out);
+  write_keypoints(context, workspace, list, width, options.max_keypoints, out);
 }
 
 }  // namespace fastretina::cuda

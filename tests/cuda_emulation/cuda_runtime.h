@@ -22,7 +22,6 @@
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(...)
-#define FR_CUDA_EMULATED 1
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
