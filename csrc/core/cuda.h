@@ -40,7 +40,8 @@ inline void copy(const Context& context, void* to, const void* from, std::size_t
 
 // kernel<<<blocks, threads, 0, stream>>>(arguments...); nothing where there are no blocks.
 template <class... Parameters, class... Arguments>
-void launch(const Context& context, dim3 blocks, dim3 threads, void (*kernel)(Parameters...), Arguments&&... arguments) {
+void launch(const Context& context, dim3 blocks, dim3 threads, void (*kernel)(Parameters...),
+            Arguments&&... arguments) {
   if (blocks.x == 0 || blocks.y == 0 || blocks.z == 0) return;
   std::tuple<Parameters...> values(static_cast<Parameters>(arguments)...);
   std::apply(

@@ -43,12 +43,14 @@ __device__ T block_total(const T* values, int count) {
 // Of the sixteen lanes of a row: lane 0 of the half warp has the sum of the doubles.
 __device__ inline double row_sum(float lane) {
   double sum = static_cast<double>(lane);
-  for (int half = kRowLanes / 2; half > 0; half /= 2) sum += __shfl_down_sync(kAllLanes, sum, static_cast<unsigned>(half));
+  for (int half = kRowLanes / 2; half > 0; half /= 2)
+    sum += __shfl_down_sync(kAllLanes, sum, static_cast<unsigned>(half));
   return sum;
 }
 
 // Are all 2 radius + 1 elements of a line through (x, y) set? What lies beyond the frame counts as `beyond`.
-__device__ inline bool all_set(const View<const std::uint8_t>& map, int x, int y, int dx, int dy, int radius, bool beyond) {
+__device__ inline bool all_set(const View<const std::uint8_t>& map, int x, int y, int dx, int dy, int radius,
+                               bool beyond) {
   for (int k = -radius; k <= radius; ++k) {
     const int u = x + k * dx, v = y + k * dy;
     if (u < 0 || v < 0 || u >= map.width || v >= map.height ? !beyond : map.row(v)[u] == 0) return false;

@@ -75,14 +75,16 @@ static __global__ void scatter_kernel(Candidates list, int* start, float* score,
     for (int b = t; b <= kScoreBuckets; b += kThreads) start[b] = first[b];
   const int n = min(*list.count, list.capacity), at = static_cast<int>(blockIdx.x) * kThreads + t;
   if (at >= n) return;
-  const int bucket = score_bucket(list.score[at]), to = first[bucket] + atomicAdd(&list.buckets[kScoreBuckets + bucket], 1);
+  const int bucket = score_bucket(list.score[at]),
+            to = first[bucket] + atomicAdd(&list.buckets[kScoreBuckets + bucket], 1);
   score[to] = list.score[at];
   index[to] = list.index[at];
 }
 
 // A candidate's place: all of the buckets before, and those of its own that come before it.
 template <class Write>
-__global__ void rank_kernel(const int* start, const float* score, const std::uint32_t* index, int most, int* count, Write write) {
+__global__ void rank_kernel(const int* start, const float* score, const std::uint32_t* index, int most, int* count,
+                            Write write) {
   const int at = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), n = start[kScoreBuckets];
   if (at == 0) *count = min(n, most);
   if (at >= n) return;
@@ -98,7 +100,8 @@ __global__ void rank_kernel(const int* start, const float* score, const std::uin
 
 // write(place, score, index) for the `most` best, and how many these are -> count. Two launches.
 template <class Write>
-void write_best(const Context& context, Workspace& workspace, const Candidates& list, int most, int* count, const Write& write) {
+void write_best(const Context& context, Workspace& workspace, const Candidates& list, int most, int* count,
+                const Write& write) {
   const auto capacity = static_cast<std::size_t>(list.capacity);
   int* start = workspace.take<int>(kScoreBuckets + 1);
   float* score = workspace.take<float>(capacity);

@@ -25,7 +25,8 @@ __global__ void describe_kernel(DenseMap map, Keypoints keypoints, float* rows) 
     const float* low = map.data + y.low * map.stride_y;
     const float* high = map.data + y.high * map.stride_y;
     for (int k = lane; k < map.dims; k += kLanes) {
-      const std::ptrdiff_t left = k * map.stride_c + x.low * map.stride_x, right = k * map.stride_c + x.high * map.stride_x;
+      const std::ptrdiff_t left = k * map.stride_c + x.low * map.stride_x,
+                           right = k * map.stride_c + x.high * map.stride_x;
       const float v = mix(w, low[left], low[right], high[left], high[right]);
       row[k] = v;
       sum = fmaf(v, v, sum);
@@ -40,7 +41,8 @@ __global__ void describe_kernel(DenseMap map, Keypoints keypoints, float* rows) 
 }  // namespace
 
 void describe(const Context& context, Workspace&, const DenseMap& map, const Keypoints& keypoints, float* rows) {
-  require(map.data != nullptr && map.dims > 0 && map.height > 0 && map.width > 0, "map", "an empty map", "(D, h, w) cells");
+  require(map.data != nullptr && map.dims > 0 && map.height > 0 && map.width > 0, "map", "an empty map",
+          "(D, h, w) cells");
   launch(context, blocks_for(keypoints.capacity, kThreads / kLanes), kThreads, describe_kernel, map, keypoints, rows);
 }
 

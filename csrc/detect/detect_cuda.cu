@@ -2,9 +2,9 @@
 // points of one cell. Three launches: find, by bucket, by rank.
 #include "core/error.h"
 #include "detect/detect.h"
+#include "nms/nms_device.h"
 #include "nms/nms_math.h"
 #include "nms/nms_scan.h"
-#include "nms/nms_device.h"
 #include "upsample/upsample.h"
 #include "upsample/upsample_device.h"
 
@@ -18,8 +18,8 @@ constexpr float kNothing = -HUGE_VALF;
 template <int kHalo>
 struct Tile {
   static constexpr int kCells = kTile + 2 * kHalo, kPixels = kStride * kCells, kRow = kPixels + 4;
-  float pixel[kPixels][kRow];      // outside the map: nothing
-  float highest[kCells][kCells];   // of a cell
+  float pixel[kPixels][kRow];     // outside the map: nothing
+  float highest[kCells][kCells];  // of a cell
 };
 
 template <int kHalo>
@@ -57,8 +57,8 @@ __device__ bool first_in_window(const Tile<kHalo>& tile, int radius, int x, int 
 }
 
 template <int kHalo>
-__global__ void __launch_bounds__(kTile* kTile)
-    find_kernel(View<const float> difference, View<const std::uint8_t> mask, int radius, float threshold, Candidates list) {
+__global__ void __launch_bounds__(kTile* kTile) find_kernel(View<const float> difference, View<const std::uint8_t> mask,
+                                                            int radius, float threshold, Candidates list) {
   __shared__ Tile<kHalo> tile;
   const int i0 = static_cast<int>(blockIdx.y) * kTile - kHalo, j0 = static_cast<int>(blockIdx.x) * kTile - kHalo;
   fill_tile(difference, i0, j0, tile);
@@ -73,7 +73,8 @@ __global__ void __launch_bounds__(kTile* kTile)
       const int px = kStride * j0 + x, py = kStride * i0 + y;
       if (!mask.empty() && !mask.row(py)[px]) continue;
       if (first_in_window(tile, radius, x, y))
-        append(list, score, static_cast<std::uint32_t>(py) * static_cast<std::uint32_t>(width) + static_cast<std::uint32_t>(px));
+        append(list, score,
+               static_cast<std::uint32_t>(py) * static_cast<std::uint32_t>(width) + static_cast<std::uint32_t>(px));
     }
 }
 

@@ -101,10 +101,12 @@ __global__ void resize_kernel(Image image, const Facts* facts, Taps across, Taps
 }
 
 template <class T>
-void resize_typed(const Context& context, const Image& input, Facts* facts, const Taps& across, const Taps& down, View<float> out) {
+void resize_typed(const Context& context, const Image& input, Facts* facts, const Taps& across, const Taps& down,
+                  View<float> out) {
   if (sizeof(T) > 1 || input.channels == 3)
     launch(context, static_cast<unsigned>(std::min(input.height, 1024)), kThreads, facts_kernel<T>, input, facts);
-  launch(context, {blocks_for(out.width, 32), blocks_for(out.height, 8)}, kBlock, resize_kernel<T>, input, facts, across, down, out);
+  launch(context, {blocks_for(out.width, 32), blocks_for(out.height, 8)}, kBlock, resize_kernel<T>, input, facts,
+         across, down, out);
 }
 
 Taps take_taps(Workspace& workspace, const Axis& axis, int out) {
@@ -177,7 +179,8 @@ __global__ void __launch_bounds__(kThreads)
 // Two 7 x 7 box sums of a tile of cells in shared memory, then mean and deviation. Cells outside are 0 before either.
 constexpr int kTile = 32, kReach = 2 * kBoxRadius, kWide = kTile + 2 * kReach;
 
-__device__ void box_pass(float (&from)[kWide][kWide + 1], float (&to)[kWide][kWide + 1], bool down, int x0, int y0, int width, int height) {
+__device__ void box_pass(float (&from)[kWide][kWide + 1], float (&to)[kWide][kWide + 1], bool down, int x0, int y0,
+                         int width, int height) {
   for (int i = static_cast<int>(threadIdx.x); i < kWide * kWide; i += kThreads) {
     const int x = i % kWide, y = i / kWide, along = down ? y : x;
     const bool reaches = along >= kBoxRadius && along < kWide - kBoxRadius;
@@ -225,7 +228,8 @@ __global__ void __launch_bounds__(kThreads) statistics_kernel(Cells cells) {
 }
 
 // The mean deviation over the cells that hold pixels of the mask, by one block.
-__global__ void __launch_bounds__(kThreads) contrast_kernel(Cells cells, const Facts* facts, float* global_sd, float* contrast) {
+__global__ void __launch_bounds__(kThreads)
+    contrast_kernel(Cells cells, const Facts* facts, float* global_sd, float* contrast) {
   constexpr int kRows = kThreads / kRowLanes;
   const int lane = static_cast<int>(threadIdx.x) % kRowLanes;
   double total = 0;
@@ -251,11 +255,13 @@ __global__ void __launch_bounds__(kThreads) contrast_kernel(Cells cells, const F
 __device__ float at_pixel(const View<float>& cells, int x, int row) {
   const int c = x / kCell, phase = x % kCell, other = phase < 2 ? max(c - 1, 0) : min(c + 1, cells.width - 1);
   const float* r = cells.row(row);
-  return phase < 2 ? lerp(r[other], r[c], phase == 0 ? 0.625f : 0.875f) : lerp(r[c], r[other], phase == 2 ? 0.125f : 0.375f);
+  return phase < 2 ? lerp(r[other], r[c], phase == 0 ? 0.625f : 0.875f)
+                   : lerp(r[c], r[other], phase == 2 ? 0.125f : 0.375f);
 }
 
 // Steps 4 and 5: rows 4 j - 2 ... 4 j + 1 lie between the centres of cell rows j - 1 and j.
-__global__ void normalise_kernel(View<const float> intensity, Cells cells, const float* global_sd, float clip, NetworkImage out) {
+__global__ void normalise_kernel(View<const float> intensity, Cells cells, const float* global_sd, float clip,
+                                 NetworkImage out) {
   const int x = pixel_x(), y = pixel_y();
   if (x >= out.plane.width || y >= out.plane.height) return;
   const bool content = x < intensity.width && y < intensity.height;
@@ -293,11 +299,13 @@ void image(const Context& context, Workspace& workspace, const Image& input, con
   resize(context, workspace, input, geometry, options, facts, intensity);
   field_of_view(context, workspace, intensity, options, output.mask);
   launch(context, blocks_for(height, kThreads / kRowLanes), kThreads, row_sums_kernel, intensity, mask, sums);
-  launch(context, blocks_for(std::int64_t{cells.mean.width} * cells.mean.height, kThreads), kThreads, cell_sums_kernel, intensity, mask, sums, cells);
-  launch(context, {blocks_for(cells.mean.width, kTile), blocks_for(cells.mean.height, kTile)}, kThreads, statistics_kernel, cells);
+  launch(context, blocks_for(std::int64_t{cells.mean.width} * cells.mean.height, kThreads), kThreads, cell_sums_kernel,
+         intensity, mask, sums, cells);
+  launch(context, {blocks_for(cells.mean.width, kTile), blocks_for(cells.mean.height, kTile)}, kThreads,
+         statistics_kernel, cells);
   launch(context, 1, kThreads, contrast_kernel, cells, facts, global_sd, output.contrast);
-  launch(context, {blocks_for(output.plane.width, 32), blocks_for(output.plane.height, 8)}, kBlock, normalise_kernel, intensity, cells,
-         global_sd, options.clip, output);
+  launch(context, {blocks_for(output.plane.width, 32), blocks_for(output.plane.height, 8)}, kBlock, normalise_kernel,
+         intensity, cells, global_sd, options.clip, output);
 }
 
 void gray(const Context& context, Workspace& workspace, const Image& input, const ImageGeometry& geometry,

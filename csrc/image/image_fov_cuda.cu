@@ -41,7 +41,8 @@ struct Set {
       return plane.row(corner < 2 ? y : plane.height - s + y)[corner % 2 == 0 ? x : plane.width - s + x];
     }
     const int columns = middle(plane.width);
-    return plane.row(plane.height / kMiddlePart + kMiddleStep * (i / columns))[plane.width / kMiddlePart + kMiddleStep * (i % columns)];
+    return plane.row(plane.height / kMiddlePart +
+                     kMiddleStep * (i / columns))[plane.width / kMiddlePart + kMiddleStep * (i % columns)];
   }
 };
 
@@ -80,7 +81,8 @@ __device__ int follow(const int* histogram, int& rank) {
 __device__ unsigned settled(const int* histograms, const Set& set, int passes) {
   auto rank = static_cast<int>(rank_of(set.count(), set.percent));
   unsigned bits = 0;
-  for (int pass = 0; pass < passes; ++pass) bits = bits << kBits | static_cast<unsigned>(follow(histograms + pass * kBins, rank));
+  for (int pass = 0; pass < passes; ++pass)
+    bits = bits << kBits | static_cast<unsigned>(follow(histograms + pass * kBins, rank));
   return bits;
 }
 
@@ -92,7 +94,8 @@ __global__ void __launch_bounds__(kThreads) count_kernel(Sets sets, int* histogr
   for (int b = static_cast<int>(threadIdx.x); b < kBins; b += kThreads) bins[b] = 0;
   __syncthreads();
   const int shift = (kPasses - 1 - pass) * kBits, n = set.count();
-  for (int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x); i < n; i += static_cast<int>(gridDim.x) * kThreads) {
+  for (int i = static_cast<int>(blockIdx.x * kThreads + threadIdx.x); i < n;
+       i += static_cast<int>(gridDim.x) * kThreads) {
     const unsigned bits = __float_as_uint(set.value(i)) >> shift;
     if (bits >> kBits == prefix) atomicAdd(&bins[bits & (kBins - 1)], 1);
   }
@@ -101,9 +104,11 @@ __global__ void __launch_bounds__(kThreads) count_kernel(Sets sets, int* histogr
     if (bins[b] > 0) atomicAdd(&own[pass * kBins + b], bins[b]);
 }
 
-__global__ void __launch_bounds__(kThreads) threshold_kernel(Sets sets, const int* histograms, float dark_fraction, float* threshold) {
+__global__ void __launch_bounds__(kThreads)
+    threshold_kernel(Sets sets, const int* histograms, float dark_fraction, float* threshold) {
   float value[kSets];
-  for (int k = 0; k < kSets; ++k) value[k] = __uint_as_float(settled(histograms + k * kPasses * kBins, sets.set[k], kPasses));
+  for (int k = 0; k < kSets; ++k)
+    value[k] = __uint_as_float(settled(histograms + k * kPasses * kBins, sets.set[k], kPasses));
   if (threadIdx.x == 0) *threshold = dark_threshold(dark_fraction, value[0], value[1], value[2]);
 }
 
@@ -166,8 +171,8 @@ __global__ void erode_kernel(View<const std::uint8_t> from, View<std::uint8_t> t
 
 }  // namespace
 
-void field_of_view(const Context& context, Workspace& workspace, View<const float> intensity, const ImageOptions& options,
-                   View<std::uint8_t> mask) {
+void field_of_view(const Context& context, Workspace& workspace, View<const float> intensity,
+                   const ImageOptions& options, View<std::uint8_t> mask) {
   const Workspace::Frame frame(workspace);
   const int width = intensity.width, height = intensity.height;
   const dim3 blocks(blocks_for(width, 32), blocks_for(height, 8));
@@ -181,7 +186,8 @@ void field_of_view(const Context& context, Workspace& workspace, View<const floa
   const Sets sets{{{intensity, 0, kBrightPercent}, {intensity, 1, kCornerPercent}, {intensity, 2, kMiddlePercent}}};
   fill(context, histograms, 0, kSets * kPasses * kBins * sizeof(int));
   const unsigned counters = std::min(64u, blocks_for(std::int64_t{width} * height, 4 * kThreads));
-  for (int pass = 0; pass < kPasses; ++pass) launch(context, {counters, kSets}, kThreads, count_kernel, sets, histograms, pass);
+  for (int pass = 0; pass < kPasses; ++pass)
+    launch(context, {counters, kSets}, kThreads, count_kernel, sets, histograms, pass);
   launch(context, 1, kThreads, threshold_kernel, sets, histograms, options.dark_fraction, threshold);
   launch(context, blocks, kBlock, runs_kernel, intensity, threshold, parent);
   launch(context, blocks, kBlock, unite_kernel, parent, width, height);

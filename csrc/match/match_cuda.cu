@@ -11,7 +11,9 @@ namespace {
 constexpr int kThreads = 256;
 
 // --- rows as the kernels read them ------------------------------------------------------------------------------
-__device__ float rounded(Precision precision, float v) { return precision == Precision::bf16 ? bf16_round(v) : i8_round(v); }
+__device__ float rounded(Precision precision, float v) {
+  return precision == Precision::bf16 ? bf16_round(v) : i8_round(v);
+}
 
 // A thread an element of the padded rows; what lies past the count or the dimensions is 0.
 __global__ void round_kernel(Descriptors set, Precision precision, float* out) {
@@ -43,9 +45,11 @@ const void* encode(const Context& context, Workspace& workspace, const Descripto
   const std::int64_t bytes = tensor_rows(set.capacity) * row_bytes;
   auto* out = workspace.take<std::byte>(static_cast<std::size_t>(bytes));
   if (sets.precision == Precision::bf16)
-    launch(context, blocks_for(bytes / 2, kThreads), kThreads, encode_kernel<std::uint16_t>, set, row_bytes / 2, reinterpret_cast<std::uint16_t*>(out));
+    launch(context, blocks_for(bytes / 2, kThreads), kThreads, encode_kernel<std::uint16_t>, set, row_bytes / 2,
+           reinterpret_cast<std::uint16_t*>(out));
   else
-    launch(context, blocks_for(bytes, kThreads), kThreads, encode_kernel<std::int8_t>, set, row_bytes, reinterpret_cast<std::int8_t*>(out));
+    launch(context, blocks_for(bytes, kThreads), kThreads, encode_kernel<std::int8_t>, set, row_bytes,
+           reinterpret_cast<std::int8_t*>(out));
   return out;
 }
 
@@ -56,12 +60,14 @@ constexpr int kRows = 128, kColumns = 64, kDepth = 16, kOwnRows = 8, kOwnColumns
 __device__ void load_tile(const float* rows, int first, int count, int dims, int k0, int tile, float* to) {
   for (int i = static_cast<int>(threadIdx.x); i < tile * kDepth; i += kThreads) {
     const int row = i / kDepth, k = i % kDepth;
-    to[k * (tile + 4) + row] = first + row < count && k0 + k < dims ? rows[std::int64_t{first + row} * dims + k0 + k] : 0.f;
+    to[k * (tile + 4) + row] =
+        first + row < count && k0 + k < dims ? rows[std::int64_t{first + row} * dims + k0 + k] : 0.f;
   }
 }
 
 __global__ void __launch_bounds__(kThreads)
-    chain_kernel(const float* fixed, const float* moving, const int* fixed_count, const int* moving_count, int dims, Bests bests) {
+    chain_kernel(const float* fixed, const float* moving, const int* fixed_count, const int* moving_count, int dims,
+                 Bests bests) {
   __shared__ float a[kDepth][kRows + 4], b[kDepth][kColumns + 4];
   __shared__ Key best_rows[kRows], best_columns[kColumns];
   const int n = *fixed_count, m = *moving_count, t = static_cast<int>(threadIdx.x);
@@ -112,8 +118,9 @@ __global__ void __launch_bounds__(kThreads)
 
 void search(const Context& context, const Sets& sets, const void* fixed, const void* moving, const Bests& bests) {
   if (sets.tensor_cores && sets.precision != Precision::f32) return search_tensor(context, sets, fixed, moving, bests);
-  launch(context, {blocks_for(sets.moving.capacity, kColumns), blocks_for(sets.fixed.capacity, kRows)}, kThreads, chain_kernel,
-         static_cast<const float*>(fixed), static_cast<const float*>(moving), sets.fixed.count, sets.moving.count, sets.fixed.dims, bests);
+  launch(context, {blocks_for(sets.moving.capacity, kColumns), blocks_for(sets.fixed.capacity, kRows)}, kThreads,
+         chain_kernel, static_cast<const float*>(fixed), static_cast<const float*>(moving), sets.fixed.count,
+         sets.moving.count, sets.fixed.dims, bests);
 }
 
 // --- the end ----------------------------------------------------------------------------------------------------
@@ -157,13 +164,15 @@ Bests take_bests(const Context& context, Workspace& workspace, const Sets& sets)
 
 }  // namespace
 
-void write_mutual(const Context& context, Workspace& workspace, const Finish& finish, int fixed_capacity, const Matches& out) {
+void write_mutual(const Context& context, Workspace& workspace, const Finish& finish, int fixed_capacity,
+                  const Matches& out) {
   const Candidates list = take_candidates(context, workspace, fixed_capacity);
   launch(context, blocks_for(fixed_capacity, kThreads), kThreads, mutual_kernel, finish, list);
   write_best(context, workspace, list, out.capacity, out.count, WriteMatch{out, finish.first.rows});
 }
 
-void match_with(const Context& context, Workspace& workspace, const Sets& sets, const MatchOptions& options, const Matches& out) {
+void match_with(const Context& context, Workspace& workspace, const Sets& sets, const MatchOptions& options,
+                const Matches& out) {
   require(options.precision != Precision::f16, "precision", "f16", "f32, bf16 or i8");
   require(out.capacity >= std::min(sets.fixed.capacity, sets.moving.capacity), "out", "too small a capacity",
           "at least the smaller set's capacity");

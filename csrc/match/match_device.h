@@ -28,8 +28,8 @@ struct Bests {
   __device__ bool counts_for_column(int i, int j) const { return !first_columns || index_of(first_columns[j]) != i; }
 };
 
-// Runs over all pairs and leaves their bests. tensor_cores: of sm_80 and later; without, and for f32, every sum is the CPU
-// twin's chain on rounded values.
+// Runs over all pairs and leaves their bests. tensor_cores: of sm_80 and later; without, and for f32, every sum is the
+// CPU twin's chain on rounded values.
 struct Sets {
   Descriptors fixed, moving;
   Precision precision = Precision::f32;
@@ -43,18 +43,22 @@ FR_HD int tensor_row_bytes(Precision precision, int dims) {
   const int bytes = precision == Precision::bf16 ? 2 * dims : dims;
   return (bytes + kStepBytes - 1) / kStepBytes * kStepBytes;
 }
-constexpr std::int64_t tensor_rows(int capacity) { return (std::int64_t{capacity} + kTileRows - 1) / kTileRows * kTileRows; }
+constexpr std::int64_t tensor_rows(int capacity) {
+  return (std::int64_t{capacity} + kTileRows - 1) / kTileRows * kTileRows;
+}
 
 // Pairs that are each other's best and pass the options -> out, sorted.
 struct Finish {
   const int *fixed_count = nullptr, *moving_count = nullptr;
-  Bests first, second;       // second.rows NULL: no ratio test
-  float unit = 1;            // a raw score of i8 is divided by its square
+  Bests first, second;  // second.rows NULL: no ratio test
+  float unit = 1;       // a raw score of i8 is divided by its square
   float min_similarity = 0, ratio = 1;
 };
-void write_mutual(const Context& context, Workspace& workspace, const Finish& finish, int fixed_capacity, const Matches& out);
+void write_mutual(const Context& context, Workspace& workspace, const Finish& finish, int fixed_capacity,
+                  const Matches& out);
 
 // match() with the choice of instructions spelt out, for tests.
-void match_with(const Context& context, Workspace& workspace, const Sets& sets, const MatchOptions& options, const Matches& out);
+void match_with(const Context& context, Workspace& workspace, const Sets& sets, const MatchOptions& options,
+                const Matches& out);
 
 }  // namespace fastretina::cuda

@@ -1,5 +1,5 @@
-// Guided matching on the device: a warp goes over all fixed points for one moving point. A few thousand points a side are
-// a few million distances: no grid is needed.
+// Guided matching on the device: a warp goes over all fixed points for one moving point. A few thousand points a side
+// are a few million distances: no grid is needed.
 #include <algorithm>
 
 #include "core/device.h"
@@ -17,15 +17,18 @@ struct Side {
   const float* xy;
 };
 
-__global__ void __launch_bounds__(kThreads) near_kernel(Side fixed, Side moving, const Transform* T_fixed_moving, double radius, Bests bests) {
+__global__ void __launch_bounds__(kThreads)
+    near_kernel(Side fixed, Side moving, const Transform* T_fixed_moving, double radius, Bests bests) {
   const int lane = static_cast<int>(threadIdx.x) % 32, j = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) / 32;
   const int n = *fixed.set.count, dims = fixed.set.dims;
   if (j >= *moving.set.count) return;
-  const Point at = apply(*T_fixed_moving, {static_cast<double>(moving.xy[2 * j]), static_cast<double>(moving.xy[2 * j + 1])});
+  const Point at =
+      apply(*T_fixed_moving, {static_cast<double>(moving.xy[2 * j]), static_cast<double>(moving.xy[2 * j + 1])});
   const float* own = moving.set.rows + std::int64_t{j} * dims;
   Key best = 0;
   for (int i = lane; i < n; i += 32) {
-    if (!is_near(at.x, at.y, static_cast<double>(fixed.xy[2 * i]), static_cast<double>(fixed.xy[2 * i + 1]), radius)) continue;
+    if (!is_near(at.x, at.y, static_cast<double>(fixed.xy[2 * i]), static_cast<double>(fixed.xy[2 * i + 1]), radius))
+      continue;
     const float* other = fixed.set.rows + std::int64_t{i} * dims;
     float sum = 0;
     for (int k = 0; k < dims; ++k) sum = fmaf(other[k], own[k], sum);

@@ -1,7 +1,7 @@
 #include "nms/nms.h"
+#include "nms/nms_device.h"
 #include "nms/nms_math.h"
 #include "nms/nms_scan.h"
-#include "nms/nms_device.h"
 
 namespace fastretina::cuda {
 namespace {
@@ -25,7 +25,8 @@ __global__ void find_kernel(View<const float> map, View<const std::uint8_t> mask
   if (!(score > threshold) || (!mask.empty() && !mask.row(y)[x])) return;
   if (radius > 1 && !first_in_window(map, 1, x, y, score)) return;
   if (!first_in_window(map, radius, x, y, score)) return;
-  append(list, score, static_cast<std::uint32_t>(y) * static_cast<std::uint32_t>(map.width) + static_cast<std::uint32_t>(x));
+  append(list, score,
+         static_cast<std::uint32_t>(y) * static_cast<std::uint32_t>(map.width) + static_cast<std::uint32_t>(x));
 }
 
 struct WriteKeypoint {
@@ -41,15 +42,15 @@ struct WriteKeypoint {
 
 }  // namespace
 
-void write_keypoints(const Context& context, Workspace& workspace, const Candidates& list, int map_width, int max_keypoints,
-                     const Keypoints& out) {
+void write_keypoints(const Context& context, Workspace& workspace, const Candidates& list, int map_width,
+                     int max_keypoints, const Keypoints& out) {
   write_best(context, workspace, list, max_keypoints, out.count, WriteKeypoint{out, map_width});
 }
 
 void find_keypoints(const Context& context, View<const float> confidence, View<const std::uint8_t> mask,
                     const NmsOptions& options, const Candidates& list) {
-  launch(context, {blocks_for(confidence.width, 32), blocks_for(confidence.height, 8)}, {32, 8}, find_kernel, confidence,
-         mask, options.radius, options.threshold, list);
+  launch(context, {blocks_for(confidence.width, 32), blocks_for(confidence.height, 8)}, {32, 8}, find_kernel,
+         confidence, mask, options.radius, options.threshold, list);
 }
 
 void nms(const Context& context, Workspace& workspace, View<const float> confidence, View<const std::uint8_t> mask,
@@ -57,7 +58,8 @@ void nms(const Context& context, Workspace& workspace, View<const float> confide
   cpu::check_options(options, confidence.width, confidence.height, mask, out);
   if (confidence.empty()) return fill(context, out.count, 0, sizeof(int));
   const Workspace::Frame frame(workspace);
-  const Candidates list = take_candidates(context, workspace, cpu::max_found(confidence.height, confidence.width, options.radius));
+  const Candidates list =
+      take_candidates(context, workspace, cpu::max_found(confidence.height, confidence.width, options.radius));
   find_keypoints(context, confidence, mask, options, list);
   write_keypoints(context, workspace, list, confidence.width, options.max_keypoints, out);
 }

@@ -11,7 +11,7 @@ void find_keypoints(const Context& context, View<const float> confidence, View<c
                     const NmsOptions& options, const Candidates& list);
 
 // The best of a list -> out. Two launches.
-void write_keypoints(const Context& context, Workspace& workspace, const Candidates& list, int map_width, int max_keypoints,
-                     const Keypoints& out);
+void write_keypoints(const Context& context, Workspace& workspace, const Candidates& list, int map_width,
+                     int max_keypoints, const Keypoints& out);
 
 }  // namespace fastretina::cuda

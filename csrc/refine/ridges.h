@@ -6,6 +6,7 @@
 namespace fastretina {
 
 // Throws InvalidArgument unless sizes and options make sense.
-void check_ridges(View<const float> plane, View<const std::uint8_t> mask, const RidgeOptions& options, const RidgeMap& out);
+void check_ridges(View<const float> plane, View<const std::uint8_t> mask, const RidgeOptions& options,
+                  const RidgeMap& out);
 
 }  // namespace fastretina

@@ -146,7 +146,8 @@ __device__ int lattice_step(double area, int capacity) {
 __global__ void __launch_bounds__(kThreads)
     points_kernel(View<const RidgePixel> level, const double* area, int* row_counts, RidgeMap out, bool write) {
   const int step = lattice_step(block_total<kThreads>(area, level.height), out.capacity);
-  const int lane = static_cast<int>(threadIdx.x) % 32, row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32,
+            row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / 32;
   const int y = step / 2 + row * step, rows = (level.height - step / 2 + step - 1) / step;
   if (row >= rows) return;
   int at = 0;
@@ -196,7 +197,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
   launch(context, {blocks_for(width, kColumns), blocks_for(height, kRows)}, kThreads, hessian_kernel, plane, inside,
          hessian_taps(static_cast<double>(options.sigma_px)), planes);
   launch(context, blocks_for(height, kThreads / kRowLanes), kThreads, row_sums_kernel, planes.at[0], inside, sums);
-  launch(context, static_cast<unsigned>(height), kThreads, saturate_kernel, planes, sums, static_cast<double>(options.saturation));
+  launch(context, static_cast<unsigned>(height), kThreads, saturate_kernel, planes, sums,
+         static_cast<double>(options.saturation));
   for (int k = kRidgeLevels - 1; k >= 0; --k) {
     const View<RidgePixel> level = out.level[k];
     launch(context, blocks_over(level.width, level.height), kBlock, pack_kernel, planes,
@@ -209,7 +211,8 @@ void ridges(const Context& context, Workspace& workspace, View<const float> plan
   if (out.capacity == 0) return;
   const View<const RidgePixel> finest = out.level[kRidgeLevels - 1];
   for (const bool write : {false, true})
-    launch(context, blocks_for(blocks_for(height, kPointStepPx) + 1, kThreads / 32), kThreads, points_kernel, finest, sums.area, row_counts, out, write);
+    launch(context, blocks_for(blocks_for(height, kPointStepPx) + 1, kThreads / 32), kThreads, points_kernel, finest,
+           sums.area, row_counts, out, write);
 }
 
 }  // namespace fastretina::cuda

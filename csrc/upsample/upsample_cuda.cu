@@ -22,11 +22,12 @@ __global__ void upsample_kernel(View<const float> difference, View<float> confid
 }  // namespace
 
 void upsample(const Context& context, Workspace&, View<const float> difference, View<float> confidence) {
-  require(confidence.width == kStride * difference.width && confidence.height == kStride * difference.height, "confidence",
-          std::to_string(confidence.width) + " x " + std::to_string(confidence.height), "4 times the width and height");
+  require(confidence.width == kStride * difference.width && confidence.height == kStride * difference.height,
+          "confidence", std::to_string(confidence.width) + " x " + std::to_string(confidence.height),
+          "4 times the width and height");
   if (difference.empty()) return;
-  launch(context, {blocks_for(difference.width, 32), blocks_for(difference.height, 8)}, {32, 8}, upsample_kernel, difference,
-         confidence);
+  launch(context, {blocks_for(difference.width, 32), blocks_for(difference.height, 8)}, {32, 8}, upsample_kernel,
+         difference, confidence);
 }
 
 }  // namespace fastretina::cuda

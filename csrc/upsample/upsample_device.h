@@ -25,8 +25,9 @@ __device__ inline void expand_cell(const View<const float>& source, int i, int j
   for (int phase = 0; phase < 4; ++phase)
 #pragma unroll
     for (int x = 0; x < 4; ++x)
-      out[phase][x] = cubic_sum(phase_weights(phase), across[2 + phase_tap(phase, 0)][x], across[2 + phase_tap(phase, 1)][x],
-                                across[2 + phase_tap(phase, 2)][x], across[2 + phase_tap(phase, 3)][x]);
+      out[phase][x] =
+          cubic_sum(phase_weights(phase), across[2 + phase_tap(phase, 0)][x], across[2 + phase_tap(phase, 1)][x],
+                    across[2 + phase_tap(phase, 2)][x], across[2 + phase_tap(phase, 3)][x]);
 }
 
 }  // namespace fastretina::cuda

@@ -48,13 +48,15 @@ class Array {
     memory_.reset(static_cast<T*>(memory));
   }
   explicit Array(const std::vector<T>& values) : Array(values.size()) {
-    if (count_ > 0) cuda::check(cudaMemcpy(data(), values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
+    if (count_ > 0)
+      cuda::check(cudaMemcpy(data(), values.data(), count_ * sizeof(T), cudaMemcpyHostToDevice), "cudaMemcpy");
   }
   T* data() const { return memory_.get(); }
   std::vector<T> get() const {
     std::vector<T> values(count_);
     cuda::check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
-    if (count_ > 0) cuda::check(cudaMemcpy(values.data(), data(), count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
+    if (count_ > 0)
+      cuda::check(cudaMemcpy(values.data(), data(), count_ * sizeof(T), cudaMemcpyDeviceToHost), "cudaMemcpy");
     return values;
   }
   T value() const { return get().front(); }

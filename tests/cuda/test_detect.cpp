@@ -13,7 +13,8 @@ namespace {
 std::vector<float> random_map(int width, int height, std::uint32_t levels, std::uint64_t seed) {
   std::vector<float> map(static_cast<std::size_t>(width) * static_cast<std::size_t>(height));
   for (std::size_t i = 0; i < map.size(); ++i)
-    map[i] = (static_cast<float>(random_below(random_bits(seed, 0, i), levels)) / static_cast<float>(levels) - 0.5f) * 12;
+    map[i] =
+        (static_cast<float>(random_below(random_bits(seed, 0, i), levels)) / static_cast<float>(levels) - 0.5f) * 12;
   return map;
 }
 
@@ -23,7 +24,8 @@ struct Found {
 };
 
 Found host_found(int capacity) {
-  return {std::vector<float>(static_cast<std::size_t>(2 * capacity)), std::vector<float>(static_cast<std::size_t>(capacity)), -1};
+  return {std::vector<float>(static_cast<std::size_t>(2 * capacity)),
+          std::vector<float>(static_cast<std::size_t>(capacity)), -1};
 }
 
 void check_same(const Found& expected, const Array<float>& xy, const Array<float>& score, int count) {
@@ -37,8 +39,8 @@ void check_same(const Found& expected, const Array<float>& xy, const Array<float
 
 // Either room, by its CPU and its CUDA twin.
 template <class Cpu, class Cuda>
-void compare(Cpu run_cpu, Cuda run_cuda, const std::vector<float>& map, Size map_size, Size out_size, const NmsOptions& options,
-             bool masked) {
+void compare(Cpu run_cpu, Cuda run_cuda, const std::vector<float>& map, Size map_size, Size out_size,
+             const NmsOptions& options, bool masked) {
   static Device device;
   static const Context context(1);
   static Workspace workspace;
@@ -46,22 +48,24 @@ void compare(Cpu run_cpu, Cuda run_cuda, const std::vector<float>& map, Size map
   for (std::size_t i = 0; i < mask.size(); ++i) mask[i] = random_below(random_bits(9, 0, i), 4) != 0;
   Found expected = host_found(options.max_keypoints);
   const View<const std::uint8_t> none, host_mask(mask.data(), out_size.width, out_size.height);
-  run_cpu(context, workspace, View<const float>(map.data(), map_size.width, map_size.height), masked ? host_mask : none, options,
-          Keypoints{expected.xy.data(), expected.score.data(), &expected.count, options.max_keypoints});
+  run_cpu(context, workspace, View<const float>(map.data(), map_size.width, map_size.height), masked ? host_mask : none,
+          options, Keypoints{expected.xy.data(), expected.score.data(), &expected.count, options.max_keypoints});
 
   const Array<float> device_map(map), xy(expected.xy.size()), score(expected.score.size());
   const Array<std::uint8_t> device_mask(mask);
   const Array<int> count(1);
   const View<const std::uint8_t> device_view(device_mask.data(), out_size.width, out_size.height);
   run_cuda(device.context, device.workspace, View<const float>(device_map.data(), map_size.width, map_size.height),
-           masked ? device_view : none, options, Keypoints{xy.data(), score.data(), count.data(), options.max_keypoints});
+           masked ? device_view : none, options,
+           Keypoints{xy.data(), score.data(), count.data(), options.max_keypoints});
   check_same(expected, xy, score, count.value());
 }
 
 void upsample_is_the_same(Device& device) {
   const Context context(1);
   Workspace workspace;
-  for (const auto& [width, height] : {std::pair{0, 3}, {1, 1}, {2, 1}, {1, 5}, {3, 2}, {4, 4}, {5, 5}, {33, 9}, {40, 17}}) {
+  for (const auto& [width, height] :
+       {std::pair{0, 3}, {1, 1}, {2, 1}, {1, 5}, {3, 2}, {4, 4}, {5, 5}, {33, 9}, {40, 17}}) {
     const std::vector<float> map = random_map(width, height, 1000, 3);
     std::vector<float> expected(map.size() * 16);
     cpu::upsample(context, workspace, {map.data(), width, height}, {expected.data(), 4 * width, 4 * height});
@@ -95,7 +99,8 @@ void misuse_is_named(Device& device) {
   bool refused = false;
   const Array<int> count(1);
   try {
-    cuda_backend()->detect(device.context, device.workspace, {}, {}, {.radius = 256}, Keypoints{nullptr, nullptr, count.data(), 1000});
+    cuda_backend()->detect(device.context, device.workspace, {}, {}, {.radius = 256},
+                           Keypoints{nullptr, nullptr, count.data(), 1000});
   } catch (const std::invalid_argument&) {
     refused = true;
   }

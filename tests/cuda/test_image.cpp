@@ -37,7 +37,8 @@ Array<std::uint8_t> upload(const void* data, std::size_t bytes) {
 }
 
 template <class T>
-void check(Device& device, PixelType type, int width, int height, int channels, float scale, int working_size, Scene scene) {
+void check(Device& device, PixelType type, int width, int height, int channels, float scale, int working_size,
+           Scene scene) {
   const std::vector<T> data = pixels<T>(width, height, channels, scale, scene);
   Image input{data.data(), width, height, channels, static_cast<std::ptrdiff_t>(sizeof(T)) * width * channels, type};
   ImageOptions options;
@@ -52,7 +53,10 @@ void check(Device& device, PixelType type, int width, int height, int channels, 
   std::vector<std::uint8_t> mask(plane_size);
   float contrast = -1;
   cpu::image(context, workspace, input, g, options,
-             {{plane.data(), g.plane.width, g.plane.height}, {mask.data(), g.plane.width, g.plane.height}, {gray.data(), g.content.width, g.content.height}, &contrast});
+             {{plane.data(), g.plane.width, g.plane.height},
+              {mask.data(), g.plane.width, g.plane.height},
+              {gray.data(), g.content.width, g.content.height},
+              &contrast});
 
   const Array<std::uint8_t> device_input = upload(data.data(), data.size() * sizeof(T));
   const Array<float> device_plane(plane_size), device_gray(content_size), device_contrast(1), second_gray(content_size);
@@ -63,7 +67,8 @@ void check(Device& device, PixelType type, int width, int height, int channels, 
                          {device_mask.data(), g.plane.width, g.plane.height},
                          {device_gray.data(), g.content.width, g.content.height},
                          device_contrast.data()});
-  cuda_backend()->gray(device.context, device.workspace, input, g, options, {second_gray.data(), g.content.width, g.content.height});
+  cuda_backend()->gray(device.context, device.workspace, input, g, options,
+                       {second_gray.data(), g.content.width, g.content.height});
   CHECK(same_bits(device_gray.get(), gray));
   CHECK(same_bits(second_gray.get(), gray));
   CHECK(same_bits(device_mask.get(), mask));
@@ -81,7 +86,8 @@ void bad_values_leave_no_contrast(Device& device) {
     options.working_size = 70;
     const ImageGeometry g = image_geometry({64, 70}, options);
     CHECK(g.plane.width == 64 && g.plane.height == 72);
-    cuda_backend()->image(device.context, device.workspace, {input.data(), 64, 70, 1, 64 * sizeof(float), PixelType::f32}, g, options,
+    cuda_backend()->image(device.context, device.workspace,
+                          {input.data(), 64, 70, 1, 64 * sizeof(float), PixelType::f32}, g, options,
                           {{plane.data(), 64, 72}, {mask.data(), 64, 72}, {}, contrast.data()});
     CHECK(std::isnan(contrast.value()));
   }

@@ -31,7 +31,8 @@ void check(Device& device, int width, int height, const RidgeOptions& options) {
   cpu::ridges(context, workspace, {plane.data(), width, height}, {mask.data(), width, height}, options, expected);
 
   const Array<std::byte> device_memory(bytes + 64);
-  auto* device_base = reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(device_memory.data()) + 63) / 64 * 64);
+  auto* device_base =
+      reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(device_memory.data()) + 63) / 64 * 64);
   const Array<float> device_plane(plane);
   const Array<std::uint8_t> device_mask(mask);
   cuda_backend()->ridges(device.context, device.workspace, View<const float>(device_plane.data(), width, height),
@@ -53,7 +54,8 @@ void check(Device& device, int width, int height, const RidgeOptions& options) {
 
 int main() {
   Device device;
-  for (const auto& [width, height] : {std::pair{1, 1}, {2, 3}, {5, 4}, {9, 1}, {64, 48}, {101, 77}}) check(device, width, height, {});
+  for (const auto& [width, height] : {std::pair{1, 1}, {2, 3}, {5, 4}, {9, 1}, {64, 48}, {101, 77}})
+    check(device, width, height, {});
   check(device, 96, 90, {.sigma_px = 0.5f, .rim_px = 0, .max_points = 50});
   check(device, 80, 70, {.sigma_px = 9.5f, .saturation = 2.0f, .rim_px = 20, .max_points = 0});
 }

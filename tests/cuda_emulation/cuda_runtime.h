@@ -1,8 +1,8 @@
 // CUDA on the CPU, for tests: what csrc/*/*_cuda.cu use of the runtime and of the device language, in plain C++.
 //
-// A block's threads are fibers of one thread; they run until a barrier. Blocks run one after the other, streams at once.
-// Device memory is heap memory filled with rubbish, so that AddressSanitizer sees what compute-sanitizer would. A barrier
-// that some threads never reach is an error, and so is allocating or waiting while a stream is captured.
+// A block's threads are fibers of one thread; they run until a barrier. Blocks run one after the other, streams at
+// once. Device memory is heap memory filled with rubbish, so that AddressSanitizer sees what compute-sanitizer would. A
+// barrier that some threads never reach is an error, and so is allocating or waiting while a stream is captured.
 #pragma once
 
 #include <algorithm>
@@ -29,10 +29,18 @@ struct dim3 {
   constexpr dim3(unsigned x_, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
 };
 
-struct float2 { float x, y; };
-struct alignas(16) float4 { float x, y, z, w; };
-struct int2 { int x, y; };
-struct alignas(16) uint4 { unsigned x, y, z, w; };
+struct float2 {
+  float x, y;
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct int2 {
+  int x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 inline float2 make_float2(float x, float y) { return {x, y}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
@@ -69,9 +77,13 @@ inline void __syncwarp(unsigned = 0xFFFFFFFFu) { emulation::warp_barrier(); }
 inline void __threadfence() {}
 
 template <class T>
-T __shfl_sync(unsigned, T value, int from) { return emulation::exchange(value, from & 31); }
+T __shfl_sync(unsigned, T value, int from) {
+  return emulation::exchange(value, from & 31);
+}
 template <class T>
-T __shfl_xor_sync(unsigned, T value, int mask) { return emulation::exchange(value, emulation::lane() ^ mask); }
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return emulation::exchange(value, emulation::lane() ^ mask);
+}
 template <class T>
 T __shfl_down_sync(unsigned, T value, unsigned by) {
   const int from = emulation::lane() + static_cast<int>(by);
@@ -94,20 +106,40 @@ inline unsigned __float_as_uint(float v) { return std::bit_cast<unsigned>(v); }
 inline float __uint_as_float(unsigned v) { return std::bit_cast<float>(v); }
 
 template <class T>
-T atomicAdd(T* at, std::type_identity_t<T> by) { return std::exchange(*at, static_cast<T>(*at + by)); }
+T atomicAdd(T* at, std::type_identity_t<T> by) {
+  return std::exchange(*at, static_cast<T>(*at + by));
+}
 template <class T>
-T atomicMax(T* at, std::type_identity_t<T> v) { return std::exchange(*at, std::max(*at, v)); }
+T atomicMax(T* at, std::type_identity_t<T> v) {
+  return std::exchange(*at, std::max(*at, v));
+}
 template <class T>
-T atomicMin(T* at, std::type_identity_t<T> v) { return std::exchange(*at, std::min(*at, v)); }
+T atomicMin(T* at, std::type_identity_t<T> v) {
+  return std::exchange(*at, std::min(*at, v));
+}
 template <class T>
-T atomicOr(T* at, std::type_identity_t<T> v) { return std::exchange(*at, *at | v); }
+T atomicOr(T* at, std::type_identity_t<T> v) {
+  return std::exchange(*at, *at | v);
+}
 template <class T>
-T atomicExch(T* at, std::type_identity_t<T> v) { return std::exchange(*at, v); }
+T atomicExch(T* at, std::type_identity_t<T> v) {
+  return std::exchange(*at, v);
+}
 
 // --- runtime ----------------------------------------------------------------------------------------------------
 enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorStreamCaptureUnsupported = 900 };
-enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
-enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal, cudaStreamCaptureModeThreadLocal, cudaStreamCaptureModeRelaxed };
+enum cudaMemcpyKind {
+  cudaMemcpyHostToHost,
+  cudaMemcpyHostToDevice,
+  cudaMemcpyDeviceToHost,
+  cudaMemcpyDeviceToDevice,
+  cudaMemcpyDefault
+};
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal,
+  cudaStreamCaptureModeThreadLocal,
+  cudaStreamCaptureModeRelaxed
+};
 enum cudaDeviceAttr { cudaDevAttrComputeCapabilityMajor = 75, cudaDevAttrComputeCapabilityMinor = 76 };
 
 namespace emulation {

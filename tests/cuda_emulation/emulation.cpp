@@ -43,8 +43,12 @@ Block& block() {
 #if defined(__SANITIZE_ADDRESS__)
 const void* scheduler_stack = nullptr;
 std::size_t scheduler_size = 0;
-void before_switch(void** fake, const void* stack, std::size_t size) { __sanitizer_start_switch_fiber(fake, stack, size); }
-void after_switch(void* fake, const void** stack, std::size_t* size) { __sanitizer_finish_switch_fiber(fake, stack, size); }
+void before_switch(void** fake, const void* stack, std::size_t size) {
+  __sanitizer_start_switch_fiber(fake, stack, size);
+}
+void after_switch(void* fake, const void** stack, std::size_t* size) {
+  __sanitizer_finish_switch_fiber(fake, stack, size);
+}
 #else
 const void* scheduler_stack = nullptr;
 std::size_t scheduler_size = 0;
@@ -88,7 +92,8 @@ bool release(int begin, int end, State waiting) {
     any = any || s == waiting;
   }
   for (int i = begin; i < end; ++i)
-    if (b.fibers[static_cast<std::size_t>(i)].state == waiting) b.fibers[static_cast<std::size_t>(i)].state = State::ready;
+    if (b.fibers[static_cast<std::size_t>(i)].state == waiting)
+      b.fibers[static_cast<std::size_t>(i)].state = State::ready;
   return any;
 }
 
@@ -125,7 +130,8 @@ void run_block(dim3 size, const std::function<void()>& kernel) {
       continue;
     }
     if (!moved) {
-      std::fprintf(stderr, "emulation: block (%u, %u, %u): a barrier that not all threads reach\n", blockIdx.x, blockIdx.y, blockIdx.z);
+      std::fprintf(stderr, "emulation: block (%u, %u, %u): a barrier that not all threads reach\n", blockIdx.x,
+                   blockIdx.y, blockIdx.z);
       std::abort();
     }
   }
@@ -179,7 +185,8 @@ unsigned __ballot_sync(unsigned, int predicate) {
   warp_barrier();
   unsigned result = 0;
   for (int i = first; i < end; ++i)
-    if (b.fibers[static_cast<std::size_t>(i)].state != State::done && b.slots[i][0] == std::byte{1}) result |= 1u << (i - first);
+    if (b.fibers[static_cast<std::size_t>(i)].state != State::done && b.slots[i][0] == std::byte{1})
+      result |= 1u << (i - first);
   warp_barrier();
   return result;
 }
@@ -191,7 +198,9 @@ int __syncthreads_count(int predicate) {
 }
 
 const char* cudaGetErrorString(cudaError_t status) {
-  return status == cudaSuccess ? "no error" : status == cudaErrorMemoryAllocation ? "out of memory" : "not permitted while a stream is captured";
+  return status == cudaSuccess                 ? "no error"
+         : status == cudaErrorMemoryAllocation ? "out of memory"
+                                               : "not permitted while a stream is captured";
 }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
@@ -222,7 +231,9 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
 }
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return *stream = new Stream, cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t stream) { return delete stream, cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return captures > 0 ? cudaErrorStreamCaptureUnsupported : cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+  return captures > 0 ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
 cudaError_t cudaDeviceSynchronize() { return cudaStreamSynchronize(nullptr); }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   ++captures;
@@ -238,7 +249,9 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
   return *executable = new Graph(*graph), cudaSuccess;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  return enqueue(stream, [=] { for (const auto& work : executable->work) work(); });
+  return enqueue(stream, [=] {
+    for (const auto& work : executable->work) work();
+  });
 }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return delete graph, cudaSuccess; }
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) { return delete executable, cudaSuccess; }

@@ -1,5 +1,5 @@
-// csrc/match/tensor_device.h in plain C++. Sums of bf16 products are a chain of fmaf over k here; the hardware adds blocks
-// of them with an order and a rounding of its own. Integer sums are exact on both.
+// csrc/match/tensor_device.h in plain C++. Sums of bf16 products are a chain of fmaf over k here; the hardware adds
+// blocks of them with an order and a rounding of its own. Integer sums are exact on both.
 #pragma once
 
 #include "cuda_runtime.h"
@@ -24,7 +24,8 @@ inline float step(float sum, std::uint32_t a, std::uint32_t b) {
   return sum;
 }
 inline int step(int sum, std::uint32_t a, std::uint32_t b) {
-  for (int byte = 0; byte < 4; ++byte) sum += static_cast<std::int8_t>(a >> (8 * byte)) * static_cast<std::int8_t>(b >> (8 * byte));
+  for (int byte = 0; byte < 4; ++byte)
+    sum += static_cast<std::int8_t>(a >> (8 * byte)) * static_cast<std::int8_t>(b >> (8 * byte));
   return sum;
 }
 
@@ -42,7 +43,8 @@ void multiply_add(Sum (&sum)[4], const std::uint32_t (&a)[4], std::uint32_t b0, 
   for (int i = 0; i < 4; ++i) {
     const int row = lane / 4 + 8 * (i / 2), column = 2 * (lane % 4) + i % 2;
     for (int word = 0; word < 8; ++word)
-      sum[i] = step(sum[i], of(4 * (row % 8) + word % 4).a[row / 8 + 2 * (word / 4)], of(4 * column + word % 4).b[word / 4]);
+      sum[i] =
+          step(sum[i], of(4 * (row % 8) + word % 4).a[row / 8 + 2 * (word / 4)], of(4 * column + word % 4).b[word / 4]);
   }
   emulation::warp_barrier();
 }
