@@ -1,7 +1,7 @@
-"""A network's ONNX file → the same network with every type written in the graph, as TensorRT's strong typing reads it.
+"""A network's ONNX file → the same network with every type written in the graph, as TensorRT reads it.
 
-The shipped files are what CPU engines run: f32 with a batch of 1, and int8 with asymmetric activations (uint8). TensorRT
-takes its precision from the graph, and quantises symmetrically. Inputs and outputs stay f32 in every precision.
+The shipped files are what CPU engines run: f32 with a batch of 1, and int8 with asymmetric activations (uint8).
+TensorRT takes its precision from the graph (strong typing), and quantises symmetrically. Inputs and outputs stay f32.
 Needs ``onnx``; it is not imported with this module.
 """
 
@@ -27,7 +27,7 @@ PRECISIONS = tuple(_ELEMENT)
 
 
 def typed_model(manifest: Manifest, precision: str) -> ModelProto:
-    """The network as ``plane (batch, 1, height, width)`` f32 → class maps and descriptors f32, computed in ``precision``.
+    """The network as ``plane (batch, 1, height, width)`` f32 → maps and descriptors f32, computed in ``precision``.
 
     "int8": convolutions on int8 with symmetric scales, all else f16. Raises InvalidInput for another precision, and
     EngineError if onnx is not installed or there are no such weights.
@@ -38,7 +38,9 @@ def typed_model(manifest: Manifest, precision: str) -> ModelProto:
         import onnx
         from onnx import version_converter
     except ModuleNotFoundError as error:
-        raise EngineError("precision: typed graphs need onnx, which is not installed; remedy: pip install onnx") from error
+        raise EngineError(
+            "precision: typed graphs need onnx, which is not installed; remedy: pip install onnx"
+        ) from error
 
     model = onnx.load(str(manifest.weights("int8" if precision == "int8" else "f32")))
     element, opset = _ELEMENT[precision]
