@@ -142,6 +142,7 @@ def _plan(trt: Any, model: bytes, sidecar: Sidecar) -> bytes:
         raise EngineError(f"engine: {sidecar.flavour} cannot read the network ({said})")
     network.name = sidecar.identity
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # f32 is the portable setting
     if sidecar.flavour == "tensorrt_rtx":
         config.num_compute_capabilities = len(sidecar.capabilities)
         for i, capability in enumerate(sidecar.capabilities):
