@@ -86,9 +86,7 @@ def verify(weights: str, engine: str, precision: str, device: str, threads: int 
     seen = [compare(reference.engine, tested.engine, image) for image in (pair.fixed, pair.moving)]
     wanted, got = (registrar.register(pair.fixed, pair.moving) for registrar in (reference, tested))
     if not wanted.ok or wanted.transform is None:
-        raise EngineError(
-            f"verify: torch f32 refuses the synthetic pair {seed} ({wanted.status}); remedy: another --seed"
-        )
+        raise EngineError(f"seed: torch f32 refuses the synthetic pair {seed} ({wanted.status}); remedy: another one")
     beyond = None
     if got.ok and got.transform is not None:
         beyond = pair.mean_error(got.transform) - pair.mean_error(wanted.transform)
