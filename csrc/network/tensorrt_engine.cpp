@@ -117,12 +117,10 @@ struct Instance {
 };
 
 const char* name_of(fastretina_precision precision) {
-  switch (precision) {
-    case FASTRETINA_PRECISION_BF16: return "bf16";
-    case FASTRETINA_PRECISION_F16: return "f16";
-    case FASTRETINA_PRECISION_INT8: return "int8";
-    default: return "f32";
-  }
+  return precision == FASTRETINA_PRECISION_INT8   ? "int8"
+         : precision == FASTRETINA_PRECISION_F16  ? "f16"
+         : precision == FASTRETINA_PRECISION_BF16 ? "bf16"
+                                                  : "f32";
 }
 
 std::vector<char> read_file(const std::string& path) {

@@ -1,5 +1,5 @@
-// The adapter to TensorRT over the stand-in for its headers: the filters' bits through device memory, and every file that is
-// not what the manifest says refused.
+// The adapter to TensorRT over the stand-in for its headers: the filters' bits through device memory, and every file
+// that is not what the manifest says refused.
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -63,7 +63,7 @@ void gives_the_bits_of_the_network_behind_it() {
   const fastretina_result got = registered(model);
   FilterEngine filters;
   const fastretina_result expected = registered(fastretina::load(filters));
-  CHECK(expected.status == FASTRETINA_OK && got.status == expected.status);
+  CHECK(got.status == expected.status && got.attempts == expected.attempts);
   CHECK(got.confidence == expected.confidence && got.inliers == expected.inliers && got.inliers > 20);
   CHECK(got.ridge_correlation == expected.ridge_correlation);
 }

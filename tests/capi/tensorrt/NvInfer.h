@@ -1,5 +1,6 @@
-// A stand-in for TensorRT's header (>= 10): what csrc/network/tensorrt_engine.cpp uses of it, with the real signatures. Its
-// "network" is the fixed filters of tests/cpp/scene.h; a "plan" is text: the engine's name, its descriptors' dims, the largest side.
+// A stand-in for TensorRT's header (>= 10): what csrc/network/tensorrt_engine.cpp uses of it, with the real signatures.
+// Its "network" is the fixed filters of tests/cpp/scene.h; a "plan" is text: the engine's name, its descriptors' dims,
+// the largest side.
 #pragma once
 
 #include <algorithm>

@@ -1,5 +1,5 @@
-// A stand-in for the CUDA runtime's header: what csrc/network/tensorrt_engine.cpp uses of it, on the CPU, so that the adapter
-// is compiled and tested where there is no CUDA. Signatures are the real ones.
+// A stand-in for the CUDA runtime's header: what csrc/network/tensorrt_engine.cpp uses of it, on the CPU, so that the
+// adapter is compiled and tested where there is no CUDA. Signatures are the real ones.
 #pragma once
 
 #include <cstddef>
