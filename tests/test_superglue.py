@@ -321,10 +321,12 @@ def test_the_full_network_trains_and_ships(config: recipe.Config, tmp_path: Path
     run(recipe.build(full), full)
     matcher = Matcher(full.weights)
     assert len(matcher.network.layers) == 18
-    assert matcher.facts["training"]["steps"] == 2
+    assert matcher.facts["steps"] == 2
+    assert "--recipe superglue" in matcher.facts["command"]
+    assert "--layers 18" in matcher.facts["command"]
     assert matcher.facts["front_end"]["weights_hash"] == "corners"
     assert matcher.facts["licence"].startswith("Apache-2.0")
-    assert set(matcher.facts["training"]["held_out"]) == {"loss", "precision", "recall"}
+    assert set(matcher.facts["held_out"]) == {"loss", "precision", "recall"}
 
 
 @pytest.mark.parametrize(

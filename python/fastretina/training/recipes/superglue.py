@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -13,11 +14,11 @@ import torch
 
 from fastretina.config import Config as RegistrarConfig
 from fastretina.config import nearest
-from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
 from fastretina.methods.superglue import FRONT_ENDS, THRESHOLD
 from fastretina.networks.superglue import SuperGlue, SuperGlueSize
 from fastretina.networks.weight_files import save_weights
+from fastretina.training.facts import facts_of
 from fastretina.training.loop import RunConfig, cosine, optimise
 from fastretina.training.matching import MatchBatch, PairSource, assignment_loss, judged
 from fastretina.training.sample import Sample
@@ -122,22 +123,16 @@ class Learner:
             rows.append((assignment_loss(found, batch).item(), *judged(found, batch, THRESHOLD)))
         return dict(zip(("loss", "precision", "recall"), np.mean(rows, 0).round(4).tolist(), strict=True))
 
-    def release(self, path: Any) -> None:
+    def release(self, path: Path) -> None:
         """The weight file, with what is known of it."""
-        config = self.config
-        chosen = {f.name: getattr(config, f.name) for f in fields(config) if f.name in (*self.fixed, "seed", "rate")}
-        save_weights(
-            self.network,
-            path,
-            {
-                "architecture": "SuperGlue (networks/superglue.py)",
-                "size": self.network.size.as_dict(),
-                "front_end": {"name": config.front_end, "weights_hash": self.describe.weights_hash},
-                "licence": LICENCES[config.sets],
-                "non_commercial": config.sets != "clean",
-                "training": chosen | {"steps": self.step, "held_out": self.held_out()},
-            },
-        )
+        training, _ = self.config.samples()
+        facts = {
+            "architecture": "SuperGlue (networks/superglue.py)",
+            "size": self.network.size.as_dict(),
+            "front_end": {"name": self.config.front_end, "weights_hash": self.describe.weights_hash},
+            "held_out": self.held_out(),
+        }
+        save_weights(self.network, path, facts | facts_of("superglue", self.config, training))
 
 
 build = Learner
