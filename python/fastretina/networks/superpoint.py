@@ -89,5 +89,5 @@ class SuperPoint(nn.Module):
 
 
 def heatmap(logits: Tensor) -> Tensor:
-    """Logits ``(N, 65, h, w)`` -> probability ``(N, 8h, 8w)`` that a pixel is a key point; a cell's sum to 1 or less."""
+    """Logits ``(N, 65, h, w)`` -> probability ``(N, 8h, 8w)`` that a pixel is a key point; 1 or less a cell."""
     return functional.pixel_shuffle(logits.float().softmax(1)[:, :-1], CELL_PX)[:, 0]

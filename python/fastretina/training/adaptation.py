@@ -2,8 +2,8 @@
 
 Source: DeTone et al. 2018 (SuperPoint), section 5: the detector sees an image under many random homographies, its
 responses are brought back and averaged; what it finds under all of them is a label. Of an eye with several planes
-(modalities in one geometry) every homography sees another one, and half of them the negative, so that a label is a place
-that does not depend on the device either (Achermann et al. 2020, "MultiPoint", average over spectra).
+(modalities in one geometry) every homography sees another one, and half of them the negative, so that a label does not
+depend on the device either (Achermann et al. 2020, "MultiPoint", average over spectra).
 """
 
 from __future__ import annotations
