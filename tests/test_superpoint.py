@@ -211,8 +211,10 @@ def test_both_recipes_run_and_what_they_release_describes_images(start: Path, tm
     run(learner, config)
     assert not torch.equal(before, learner.network.describe[1].weight)
     describe = SuperPointFeatures(Config(method="superpoint+mnn", max_keypoints=50), 1, weights)
-    assert describe.facts["loss"] == loss
-    assert describe.facts["non_commercial"] is False
+    facts = describe.facts
+    assert (facts["steps"], facts["data"], facts["images"], facts["non_commercial"]) == (2, ["a"], 2, False)
+    assert facts["command"].startswith("fastretina train --recipe superpoint --data DATA -o RUN --steps 2 --sets clean")
+    assert "--start START" in facts["command"]
     image = np.random.default_rng(0).integers(0, 255, (200, 240), dtype=np.uint8)
     features = describe(image, False)
     assert 0 < len(features.xy) <= 50

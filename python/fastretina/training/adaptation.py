@@ -20,8 +20,8 @@ from fastretina.torch_path.nms import nms
 from fastretina.training.normalise import normalise, pad_to
 from fastretina.training.sample import Sample
 
-PX_PER_DEG = 16.0
-"""Resolution of the adaptation, where a sample is finer: a 45-degree field on 720 px."""
+PX_PER_DEG = 12.0
+"""Resolution of the adaptation, where a sample is finer: a 45-degree field on 540 px."""
 EDGE_PX = 6  # near the border of the field of view a response is one to the border
 RADIUS_PX = 4
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from fastretina.errors import InvalidInput
 from fastretina.networks.superpoint import SIZES, SuperPoint, SuperPointSize
 from fastretina.networks.weight_files import save_weights
+from fastretina.training.facts import facts_of
 from fastretina.training.loop import RunConfig, cosine, optimise
 from fastretina.training.normalise import normalise
 from fastretina.training.shapes import draw
@@ -96,9 +97,9 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
 
     def release(self, path: Path) -> None:
-        """Weights of the detector alone; the descriptors are untrained."""
-        facts = {"size": self.network.size.as_dict(), "recipe": "magicpoint", "steps": self.step}
-        save_weights(self.network, path, facts | {"licence": "Apache-2.0", "non_commercial": False})
+        """Weights of the detector; the descriptors are untrained."""
+        facts = {"size": self.network.size.as_dict()} | facts_of("magicpoint", self.config, [])
+        save_weights(self.network, path, facts)
 
 
 build = Learner

@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
 from fastretina.networks.retina_craquelure import sample_descriptors
 from fastretina.networks.superpoint import CELL_PX, SuperPoint, SuperPointSize
 from fastretina.networks.weight_files import save_weights
 from fastretina.training import losses
 from fastretina.training.adaptation import adapt_all
+from fastretina.training.facts import facts_of
 from fastretina.training.loop import cosine, load_checkpoint, optimise
 from fastretina.training.normalise import normalise
 from fastretina.training.pairs import CROP_PX, Batch, collate, make_pair, random_views
@@ -134,12 +134,8 @@ class Learner(magicpoint.Learner):
         self.log_scale.data.copy_(state["log_scale"])
 
     def release(self, path: Path) -> None:
-        config = self.config
-        facts = {
-            "size": self.network.size.as_dict(), "recipe": "superpoint", "steps": self.step, "loss": config.loss,
-            "sets": config.sets, "synthetic": config.synthetic, "synthetic_share": config.synthetic_share,
-            "seed": config.seed, "licence": LICENCES[config.sets], "non_commercial": config.sets != "clean",
-        }  # fmt: skip
+        samples, _ = self.config.samples()
+        facts = {"size": self.network.size.as_dict()} | facts_of("superpoint", self.config, samples)
         save_weights(self.network, path, facts)
 
 
