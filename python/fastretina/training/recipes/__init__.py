@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from fastretina.config import nearest
@@ -41,6 +42,26 @@ RECIPES: dict[str, Recipe] = {
             "teacher": Option(str, "learn from this network, too (the same three kinds)"),
             "patches": Option(bool, "train on 32-px patches about points (document A)"),
             "loss": Option(str, "of the descriptors: infonce or quadruplet"),
+            "pairs": Option(int, "crop pairs a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "magicpoint": Recipe(
+        "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
+        {
+            "network": Option(str, "small or paper"),
+            "drawings": Option(int, "drawings a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "superpoint": Recipe(
+        "key points and descriptors (SuperPoint), labels by homographic adaptation",
+        {
+            "network": Option(str, "small or paper"),
+            "start": Option(Path, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
+            "homographies": Option(int, "homographies an image for the labels"),
+            "labels": Option(int, "key points an image"),
+            "loss": Option(str, "of the descriptors: infonce or hinge"),
             "pairs": Option(int, "crop pairs a step"),
             "rate": Option(float, "learning rate"),
         },
