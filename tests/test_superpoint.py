@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastretina import InvalidInput, Registrar
+from fastretina import InvalidInput
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -182,7 +182,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small networks, and an eye of spots in the place of a data folder."""
     monkeypatch.setitem(SIZES, "small", TINY)
     monkeypatch.setattr(magicpoint, "SHAPE_PX", 64)
-    sample, at = spotted(2, 300)
+    sample, _ = spotted(2, 300)
     sample.vessels[:, ::5] = 255
     monkeypatch.setattr(magicpoint.Config, "samples", lambda self: ([sample, sample], []))
 
@@ -248,16 +248,16 @@ def test_a_killed_run_goes_on_to_the_same_network(start: Path, tmp_path: Path) -
 def test_options_that_cannot_be_used(tiny: None, start: Path, tmp_path: Path) -> None:
     from fastretina.training.loop import run
 
-    with pytest.raises(InvalidInput, match="network: expected one of"):
-        magicpoint.build(magicpoint.Config(tmp_path, tmp_path, steps=1, network="big"))
+    with pytest.raises(InvalidInput, match="size: expected one of"):
+        magicpoint.build(magicpoint.Config(tmp_path, tmp_path, steps=1, size="big"))
     with pytest.raises(InvalidInput, match="start: missing"):
         joint.build(joint.Config(tmp_path, tmp_path, steps=1))
     with pytest.raises(InvalidInput, match="loss: expected one of"):
         joint.build(joint.Config(tmp_path, tmp_path, steps=1, start=start, loss="triplet"))
     with pytest.raises(InvalidInput, match="another size"):
-        joint.build(joint.Config(tmp_path, tmp_path, steps=1, start=start, network="paper"))
+        joint.build(joint.Config(tmp_path, tmp_path, steps=1, start=start, size="paper"))
     with pytest.raises(InvalidInput, match="does not exist"):
         joint.build(joint.Config(tmp_path, tmp_path, steps=1, start=tmp_path / "none.pt"))
     config = magicpoint.Config(tmp_path, start.parent, steps=5, drawings=7, resume=True, progress=False)
-    with pytest.raises(InvalidInput, match="resume: .* was made with drawings=4"):
+    with pytest.raises(InvalidInput, match=r"resume: .* was made with drawings=4"):
         run(magicpoint.build(config), config)

@@ -15,6 +15,7 @@ from fastretina.training.warp import View
 
 NOTHING = CELL_PX**2
 """The class of a cell without a key point."""
+POINT_WEIGHT = 8.0
 POSITIVE_MARGIN, NEGATIVE_MARGIN = 1.0, 0.2
 POSITIVE_WEIGHT = 250.0
 SAME_PX = 8.0
@@ -34,8 +35,14 @@ def cell_classes(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def detector_loss(logits: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of ``(N, 65, h, w)`` logits with ``(N, h, w)`` classes, mean over cells (equations 2 and 3)."""
-    return functional.cross_entropy(logits.float(), classes)
+    """Cross-entropy of ``(N, 65, h, w)`` logits with ``(N, h, w)`` classes, weighted mean over cells (equations 2, 3).
+
+    A cell with a key point weighs ``POINT_WEIGHT``: at equal weights, as in the paper, hundreds of steps pass before
+    the network says anything but "nothing".
+    """
+    weight = torch.ones(NOTHING + 1, device=logits.device)
+    weight[:NOTHING] = POINT_WEIGHT
+    return functional.cross_entropy(logits.float(), classes, weight)
 
 
 def cell_centres(first: View, second: View) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from fastretina.config import nearest
@@ -49,7 +48,7 @@ RECIPES: dict[str, Recipe] = {
     "magicpoint": Recipe(
         "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
         {
-            "network": Option(str, "small or paper"),
+            "size": Option(str, "small or paper, of the network"),
             "drawings": Option(int, "drawings a step"),
             "rate": Option(float, "learning rate"),
         },
@@ -57,8 +56,8 @@ RECIPES: dict[str, Recipe] = {
     "superpoint": Recipe(
         "key points and descriptors (SuperPoint), labels by homographic adaptation",
         {
-            "network": Option(str, "small or paper"),
-            "start": Option(Path, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
+            "size": Option(str, "small or paper, of the network"),
+            "start": Option(str, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
             "homographies": Option(int, "homographies an image for the labels"),
             "labels": Option(int, "key points an image"),
             "loss": Option(str, "of the descriptors: infonce or hinge"),

@@ -22,23 +22,23 @@ from fastretina.training.normalise import normalise
 from fastretina.training.shapes import draw
 from fastretina.training.superpoint import cell_classes, detector_loss
 
-SHAPE_PX = 160
+SHAPE_PX = 128
 
 
 @dataclass
 class Config(RunConfig):
-    """``network``: small (shipped) or paper; ``drawings`` a step."""
+    """``size`` of the network: small (shipped) or paper; ``drawings`` a step."""
 
-    network: str = "small"
-    drawings: int = 24
-    rate: float = 2e-3
+    size: str = "small"
+    drawings: int = 16
+    rate: float = 3e-3
     weight_decay: float = 1e-4
     warmup_steps: int = 50
 
     def check(self) -> None:
         super().check()
-        if self.network not in SIZES:
-            raise InvalidInput(f"network: expected one of {tuple(SIZES)}, got {self.network!r}")
+        if self.size not in SIZES:
+            raise InvalidInput(f"size: expected one of {tuple(SIZES)}, got {self.size!r}")
         self.positive("drawings", "rate")
 
 
@@ -46,7 +46,7 @@ class Learner:
     """Network and optimiser."""
 
     columns: tuple[str, ...] = ("rate", "detector")
-    fixed: tuple[str, ...] = ("network", "drawings")
+    fixed: tuple[str, ...] = ("size", "drawings")
 
     def __init__(self, config: Config) -> None:
         config.check()
@@ -54,7 +54,7 @@ class Learner:
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.network = SuperPoint(SIZES[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = SuperPoint(SIZES[config.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), config.rate, (0.9, 0.99), weight_decay=config.weight_decay
         )

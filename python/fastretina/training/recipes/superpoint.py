@@ -40,13 +40,16 @@ class Config(magicpoint.Config):
     crops a step; ``loss`` of the descriptors: that of the paper ("hinge") or InfoNCE at the labels.
     """
 
-    start: Path | None = None
+    start: Path | str | None = None
     homographies: int = 16
     labels: int = 250
     pairs: int = 8
     loss: str = "infonce"
     detector_weight: float = 1.0
     descriptor_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.start = Path(self.start) if self.start else None
 
     def check(self) -> None:
         super().check()
@@ -70,12 +73,11 @@ class Learner(magicpoint.Learner):
     """Network, optimiser and the temperature of InfoNCE."""
 
     columns = ("rate", "detector", "descriptor", "correct")
-    fixed = ("network", "pairs", "loss", "homographies", "labels")
+    fixed = ("size", "pairs", "loss", "homographies", "labels")
     config: Config
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        assert config.start is not None  # checked above
         self.network.load_state_dict(load_network(config.start, self.network.size).state_dict())
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
         self.optimiser.add_param_group({"params": [self.log_scale], "weight_decay": 0.0})
@@ -142,7 +144,7 @@ class Learner(magicpoint.Learner):
 build = Learner
 
 
-def load_network(path: Path | None, size: SuperPointSize) -> SuperPoint:
+def load_network(path: Path | str | None, size: SuperPointSize) -> SuperPoint:
     """Of a checkpoint, in evaluation mode. InvalidInput: it holds a network of another size."""
     state = load_checkpoint(Path(path or ""))
     if SuperPointSize.from_dict(state["size"]) != size:
