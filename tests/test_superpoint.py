@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fastretina import InvalidInput
+from fastretina import InvalidInput, Registrar
+from fastretina.synth import SyntheticPair, synthetic_pair
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -261,3 +262,59 @@ def test_options_that_cannot_be_used(tiny: None, start: Path, tmp_path: Path) ->
     config = magicpoint.Config(tmp_path, start.parent, steps=5, drawings=7, resume=True, progress=False)
     with pytest.raises(InvalidInput, match=r"resume: .* was made with drawings=4"):
         run(magicpoint.build(config), config)
+
+
+METHOD = "superpoint+mnn"
+SIDE = 480
+
+
+@pytest.fixture(scope="module")
+def registrar() -> Registrar:
+    return Registrar(method=METHOD, threads=1)
+
+
+@pytest.fixture(scope="module")
+def pair() -> SyntheticPair:
+    return synthetic_pair(5, (SIDE, SIDE), ("RF", "RF"), "moderate")
+
+
+def test_a_pair_of_one_modality_is_registered(registrar: Registrar, pair: SyntheticPair) -> None:
+    result = registrar.register(pair.fixed, pair.moving)
+    assert result.ok
+    assert result.transform is not None
+    assert result.transform.kind == "affine"
+    assert pair.mean_error(result.transform) < 3
+
+
+def test_the_negative_is_as_good(registrar: Registrar, pair: SyntheticPair) -> None:
+    """The reason for trying one polarity only."""
+    result = registrar.register(pair.fixed, 255 - pair.moving)
+    assert result.ok
+    assert result.transform is not None
+    assert pair.mean_error(result.transform) < 3
+
+
+def test_two_modalities(registrar: Registrar) -> None:
+    pair = synthetic_pair(5, (SIDE, SIDE), ("CF", "FA"), "easy")
+    result = registrar.register(pair.fixed, pair.moving)
+    assert result.transform is not None
+    assert pair.mean_error(result.transform) < 5
+
+
+def test_the_same_every_time_and_after_prepare(registrar: Registrar, pair: SyntheticPair) -> None:
+    first = registrar.register(pair.fixed, pair.moving)
+    assert registrar.register(registrar.prepare(pair.fixed), pair.moving).to_json() == first.to_json()
+
+
+def test_another_eye_and_a_black_frame_are_refused(registrar: Registrar, pair: SyntheticPair) -> None:
+    other = synthetic_pair(6, (SIDE, SIDE), ("RF", "RF"), "moderate")
+    assert not registrar.register(pair.fixed, other.moving).ok
+    assert registrar.register(pair.fixed, np.zeros((100, 120), np.uint8)).status == "no_content"
+
+
+def test_torch_keeps_its_threads(registrar: Registrar, pair: SyntheticPair) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    registrar.prepare(pair.fixed)
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)

@@ -67,7 +67,8 @@ class SuperPoint(nn.Module):
     def __init__(self, size: SuperPointSize | None = None) -> None:
         super().__init__()
         self.size = size = size or SuperPointSize()
-        inputs, layers = 1, []
+        inputs = 1
+        layers: list[nn.Module] = []
         for level, outputs in enumerate(size.levels):
             layers += [nn.MaxPool2d(2)] if level else []
             layers += [_convs(inputs, outputs), _convs(outputs, outputs)]

@@ -59,7 +59,7 @@ class Learner:
             self.network.parameters(), config.rate, (0.9, 0.99), weight_decay=config.weight_decay
         )
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self) -> Iterator[Any]:
         """Drawings ``(N, 1, S, S)`` and the classes of their cells ``(N, S/8, S/8)``."""
         cv2.setNumThreads(1)
         for step in count(self.step):
@@ -69,7 +69,7 @@ class Learner:
             planes = torch.from_numpy(np.stack([plane for plane, _ in drawn]))[:, None]
             yield planes, torch.from_numpy(np.stack([cell_classes(points, SHAPE_PX) for _, points in drawn]))
 
-    def update(self, batch: tuple[Tensor, Tensor], progress: float) -> dict[str, float]:
+    def update(self, batch: Any, progress: float) -> dict[str, float]:
         planes, classes = batch
         rate = cosine(self.config.rate, self.step, progress, self.config.warmup_steps)
         logits, _ = self.forward(normalise(planes, torch.ones_like(planes)))

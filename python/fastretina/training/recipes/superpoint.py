@@ -103,7 +103,7 @@ class Learner(magicpoint.Learner):
         )  # fmt: skip
         return [replace(s, points=at, ignored=at[:0]) for s, at in zip(samples, points, strict=True)]
 
-    def update(self, batch: Views, progress: float) -> dict[str, float]:
+    def update(self, batch: Any, progress: float) -> dict[str, float]:
         config, pairs = self.config, batch.pairs
         rate = cosine(config.rate, self.step, progress, config.warmup_steps)
         logits, dense = self.forward(normalise(pairs.planes, pairs.masks))
