@@ -19,7 +19,7 @@ from fastretina.networks.retina_craquelure import sample_descriptors
 from fastretina.networks.superpoint import CELL_PX, SuperPoint, SuperPointSize, heatmap
 from fastretina.networks.weight_files import load_weights
 
-WORKING_SIZE_PX = 1024
+WORKING_SIZE_PX = 640
 KEYPOINTS = 1024
 RADIUS_PX, THRESHOLD = 4, 0.005
 
