@@ -275,7 +275,7 @@ def registrar() -> Registrar:
 
 @pytest.fixture(scope="module")
 def pair() -> SyntheticPair:
-    return synthetic_pair(5, (SIDE, SIDE), ("RF", "RF"), "moderate")
+    return synthetic_pair(5, (SIDE, SIDE), ("RF", "RF"), "easy")
 
 
 def test_a_pair_of_one_modality_is_registered(registrar: Registrar, pair: SyntheticPair) -> None:
@@ -307,7 +307,7 @@ def test_the_same_every_time_and_after_prepare(registrar: Registrar, pair: Synth
 
 
 def test_another_eye_and_a_black_frame_are_refused(registrar: Registrar, pair: SyntheticPair) -> None:
-    other = synthetic_pair(6, (SIDE, SIDE), ("RF", "RF"), "moderate")
+    other = synthetic_pair(6, (SIDE, SIDE), ("RF", "RF"), "easy")
     assert not registrar.register(pair.fixed, other.moving).ok
     assert registrar.register(pair.fixed, np.zeros((100, 120), np.uint8)).status == "no_content"
 
