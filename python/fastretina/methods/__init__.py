@@ -121,19 +121,28 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
 
 
-SUPERGLUE_RETINA = "superglue_retina.safetensors"
+@method(
+    "superpoint+mnn",
+    "learned key points, mutual nearest neighbours, affine (document C without SuperGlue)",
+    weights=("superpoint.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)
 
 
 @method(
     "retina+superglue",
-    "key points of retina, matched by their surroundings (document C's matcher)",
-    weights=("retina.onnx", SUPERGLUE_RETINA),
+    "key points of retina, matched by attention over both images; affine",
+    weights=("retina.onnx", "superglue_retina.safetensors"),
     options=KEYPOINTS,
     needs_torch=True,
 )
 def _retina_superglue(config: Config, threads: int) -> Pipeline:
-    from fastretina.methods import keypoints, superglue
-    from fastretina.methods.retina_points import RetinaPoints
+    from fastretina.methods import superglue
 
-    describe, matches = RetinaPoints(config, threads), superglue.Matcher(WEIGHTS / SUPERGLUE_RETINA, threads)
-    return keypoints.Pipeline(describe, config, threads, matches=matches)
+    return superglue.pipeline("retina", config, threads)

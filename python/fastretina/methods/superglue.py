@@ -1,4 +1,8 @@
-"""SuperGlue as ``matches`` of ``keypoints.Pipeline``: key points matched by what surrounds them in both images."""
+"""SuperGlue as ``matches`` of ``keypoints.Pipeline``: key points matched by what surrounds them in both images.
+
+After Zhao & Guan (document C): threshold 0.2, an affine map by RANSAC. Pruning is theirs, too, and off unless asked for
+(docs/METHODS.md says what it does).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from fastretina.config import Config
-from fastretina.methods.keypoints import Describes, Features, Indices
+from fastretina.methods import WEIGHTS
+from fastretina.methods.keypoints import Describes, Features, Indices, Pipeline
 from fastretina.networks.superglue import Points, SuperGlue, SuperGlueSize, mutual, normalised
 from fastretina.networks.weight_files import load_weights
 
@@ -35,7 +40,26 @@ def _retina(config: Config, threads: int) -> Describes:
     return RetinaPoints(config, threads)
 
 
-FRONT_ENDS = {"retina": FrontEnd("retina+superglue", _retina, 128, (480, 640))}
+def _superpoint(config: Config, threads: int) -> Describes:
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return SuperPointFeatures(config, threads)
+
+
+FRONT_ENDS = {
+    "retina": FrontEnd("retina+superglue", _retina, 128, (480, 640)),
+    "superpoint": FrontEnd("superpoint+superglue", _superpoint, 128, (480, 640)),
+}
+
+
+def pipeline(front_end: str, config: Config, threads: int) -> Pipeline:
+    """The method of a front end, with the weights that ship for it; both networks are named in the result."""
+    describe = FRONT_ENDS[front_end].build(config, threads)
+    matcher = Matcher(WEIGHTS / f"superglue_{front_end}.safetensors", threads)
+    made = Pipeline(describe, config, threads, matches=matcher)
+    made.choices = describe.choices | {"network": f"{describe.choices['network']}+superglue"}
+    made.weights_hash = f"{describe.weights_hash}+{matcher.weights_hash}"
+    return made
 
 
 class Matcher:
