@@ -28,7 +28,6 @@ THRESHOLD = 0.2  # of document C
 class FrontEnd:
     """Whose key points and descriptors are matched."""
 
-    method: str  # that uses it
     build: Callable[[Config, int], Describes]
     dims: int  # of a descriptor
     view_px: tuple[int, int]  # range of the longer side of training views
@@ -47,8 +46,8 @@ def _superpoint(config: Config, threads: int) -> Describes:
 
 
 FRONT_ENDS = {
-    "retina": FrontEnd("retina+superglue", _retina, 128, (480, 640)),
-    "superpoint": FrontEnd("superpoint+superglue", _superpoint, 128, (480, 640)),
+    "retina": FrontEnd(_retina, 128, (480, 640)),
+    "superpoint": FrontEnd(_superpoint, 128, (480, 640)),
 }
 
 

@@ -70,7 +70,7 @@ class Learner:
         if config.threads:
             torch.set_num_threads(config.threads)
         front = FRONT_ENDS[config.front_end]
-        self.describe = front.build(RegistrarConfig(method=front.method), config.threads or 1)
+        self.describe = front.build(RegistrarConfig(), config.threads or 1)
         self.side_px = front.view_px
         self.network = SuperGlue(SuperGlueSize(front.dims, config.width, config.layers))
         decay = [p for p in self.network.parameters() if p.ndim > 1]
