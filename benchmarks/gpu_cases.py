@@ -50,6 +50,7 @@ class Target:
     peer: str | None = None
     at_least: float | None = None
     remark: str = ""
+    judged: bool = True  # False: what is timed is less than what the target is about
 
 
 @dataclass
@@ -160,7 +161,7 @@ def estimate(setup: Setup) -> Prepared:
     """RANSAC with so few inliers that every draw is made."""
     need(setup, "estimate")
     count, draws = setup.size(4000, 300), setup.size(2_000_000, 3000)
-    inliers = count // setup.size(100, 3)
+    inliers = count // setup.size(50, 3)  # at 1 in 50 no draw is too many for this confidence
     generator = torch.Generator().manual_seed(3)
     moving = torch.rand(count, 2, generator=generator) * 768
     turn = torch.tensor([[0.98, -0.17], [0.17, 0.98]])
@@ -252,10 +253,14 @@ def pair_of(setup: Setup, pairs: int) -> Prepared:
     eager = EagerPair(manifest().torch_network().eval().to(setup.device, torch.bfloat16), top)
     candidates["torch eager, bf16"] = lambda: [eager.register(f, m) for f, m in zip(fixed, moving, strict=True)]
     best = "fastretina, CUDA graph" if setup.device.type == "cuda" else "fastretina"
-    remark = "image to estimate; refine is not in it"
-    targets = (Target(best, at_most_us=700.0, remark=remark), Target(best, None, "torch eager, bf16", 4.0, remark))
+    remark = "image to estimate: refine is not in it, so the target is not judged"
     if pairs > 1:
-        targets = (Target(best, at_most_us=1e6 * pairs / 4000, remark="4000 pairs a second; " + remark),)
+        targets = (Target(best, 1e6 * pairs / 4000, remark="4000 pairs a second; " + remark, judged=False),)
+    else:
+        targets = (
+            Target(best, 700.0, remark=remark, judged=False),
+            Target(best, None, "torch eager, bf16", 4.0, remark, judged=False),
+        )
     facts = {"pairs": pairs, "side": side, "key points": top, "corner error, px": worst}
     return Prepared(candidates, float(worst < 5), 1.0, targets, facts, units=pairs)
 
@@ -298,7 +303,7 @@ def run(name: str, setup: Setup, repeat: int) -> dict[str, Any]:
         "facts": prepared.facts,
         "units": prepared.units,
         "times_us": times,
-        "targets": [judged(target, times) for target in prepared.targets],
+        "targets": [] if setup.tiny else [judged(target, times) for target in prepared.targets],
     }
 
 
@@ -309,7 +314,13 @@ def judged(target: Target, times: dict[str, dict[str, float]]) -> dict[str, Any]
     else:
         got = times[target.peer]["min"] / ours
         wanted, met = f">= {target.at_least:g} x faster than {target.peer}", got >= float(target.at_least or 0)
-    return {"ours": target.ours, "wanted": wanted, "got": got, "met": met, "remark": target.remark}
+    return {
+        "ours": target.ours,
+        "wanted": wanted,
+        "got": got,
+        "met": met if target.judged else None,
+        "remark": target.remark,
+    }
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ THRESHOLD = -6.0  # of the class difference: the room's default
 
 
 def photographs(side: int, pairs: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(pairs, side, side) uint8 twice, and the 2 x 3 matrix that maps MOVING to FIXED: a tree of dark lines, seen twice."""
+    """(pairs, side, side) uint8 twice, and the 2 x 3 matrix that maps MOVING to FIXED: dark lines, seen twice."""
     generator = torch.Generator().manual_seed(5)
     turn = torch.tensor([[0.9962, -0.0872], [0.0872, 0.9962]])
     shift = torch.tensor([14.0, -9.0])
