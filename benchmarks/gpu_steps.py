@@ -139,6 +139,8 @@ def execute(step: Step, out: Path, limit_s: float) -> dict[str, Any]:
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "TORCHINDUCTOR_CACHE_DIR": str(out / "inductor"),  # a compilation that ran out of time goes on from here
     }
+    if step.result is not None:
+        step.result.unlink(missing_ok=True)  # of an earlier run
     begin = time.monotonic()
     process = subprocess.Popen(
         step.command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

@@ -128,6 +128,13 @@ def test_a_case_says_itself_how_it_went(stage, tmp_path, status, expected):
     assert recorded(tmp_path)["case"]["status"] == status
 
 
+def test_a_result_of_an_earlier_run_is_not_taken_for_this_one(stage, tmp_path):
+    result = tmp_path / "case.json"
+    result.write_text(json.dumps({"status": "ok"}))
+    assert stage(python("case", "raise SystemExit('crashed')", result=result)) == 1
+    assert recorded(tmp_path)["case"]["status"] == "failed"
+
+
 def test_the_markdown_has_times_targets_steps_and_hardware():
     result = {
         "case": "detect", "device": "cuda:0", "facts": {"maps": "2 x 768^2"}, "units": 2,
