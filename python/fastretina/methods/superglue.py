@@ -7,7 +7,7 @@ After Zhao & Guan (document C): threshold 0.2, an affine map by RANSAC. Pruning 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from fastretina.networks.superglue import Points, SuperGlue, SuperGlueSize, mutu
 from fastretina.networks.weight_files import load_weights
 
 THRESHOLD = 0.2  # of document C
+KEYPOINTS = 512  # of SuperPoint: not many more than the training showed
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _retina(config: Config, threads: int) -> Describes:
 def _superpoint(config: Config, threads: int) -> Describes:
     from fastretina.methods.superpoint import SuperPointFeatures
 
-    return SuperPointFeatures(config, threads)
+    return SuperPointFeatures(replace(config, max_keypoints=config.max_keypoints or KEYPOINTS), threads)
 
 
 FRONT_ENDS = {
