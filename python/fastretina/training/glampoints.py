@@ -19,9 +19,9 @@ from torch import Tensor
 from fastretina import ops
 from fastretina.methods import rootsift
 from fastretina.training import simulate
-from fastretina.training.pairs import PX_PER_DEG
+from fastretina.training.pairs import random_scale
 from fastretina.training.sample import Sample
-from fastretina.training.warp import View, random_view, sample_view
+from fastretina.training.warp import View, random_centre, random_view, sample_view
 
 Floats32 = NDArray[np.float32]
 
@@ -47,17 +47,11 @@ class Batch:
 
 
 def _views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
-    low = max(PX_PER_DEG[0] / sample.px_per_deg, 0.3)
-    high = max(min(PX_PER_DEG[1] / sample.px_per_deg, 1.7), low * 1.3)
-    scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    scale = random_scale(rng, sample)
     ratio = float(np.exp(np.clip(rng.normal(0, 0.1), -0.25, 0.25)))
     start, turn = float(rng.choice([0, 90, 180, 270]) + rng.normal(0, 10)), float(rng.uniform(-20, 20))
     mirrored = bool(rng.random() < 0.5)
-    inside = np.argwhere(sample.mask[::8, ::8] > 0) * 8
-    centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)
-    extent = np.array(sample.mask.shape[::-1], np.float64)
-    half = min(CROP_PX / 2 / scale * 0.8, extent.min() / 2)
-    centre = np.clip(centre, half, extent - half)
+    centre = random_centre(rng, sample.mask, CROP_PX, scale)
     shift = rng.uniform(-0.15, 0.15, 2) * CROP_PX / scale
     first = random_view(rng, CROP_PX, centre, scale, start, mirrored)
     return first, random_view(rng, CROP_PX, centre + shift, scale * ratio, start + turn, mirrored)

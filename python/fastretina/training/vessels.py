@@ -17,10 +17,11 @@ from torch import Tensor
 
 from fastretina.errors import InvalidInput
 from fastretina.training import simulate
-from fastretina.training.pairs import PX_PER_DEG, SMALL_FIELD_PX
+from fastretina.training.data import HELD_OUT_EVERY
+from fastretina.training.pairs import SMALL_FIELD_PX, random_scale
 from fastretina.training.sample import Sample
-from fastretina.training.sets import SETS, SYNTHETIC
-from fastretina.training.warp import View, random_view, sample_view
+from fastretina.training.sets import SETS, SYNTHETIC, ImageSet, image_files
+from fastretina.training.warp import View, random_centre, random_view, sample_view
 
 OWN_TEST_SETS = {
     "drive": {f"{n:02d}" for n in range(1, 21)},  # as published: 21 to 40 are for training
@@ -78,6 +79,15 @@ def _resized(label: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return cv2.resize(label, shape[::-1], interpolation=cv2.INTER_AREA)
 
 
+def held_out(folder: Path) -> Iterator[tuple[ImageSet, Path]]:
+    """The images of a data folder that no training sees: every tenth of a set (``data.load``) and its own test set."""
+    count: dict[str, int] = {}
+    for kind, path in image_files(folder):
+        count[kind.name] = count.get(kind.name, 0) + 1
+        if count[kind.name] % HELD_OUT_EVERY == 0 or path.stem in OWN_TEST_SETS.get(kind.name, ()):
+            yield kind, path
+
+
 def for_training(samples: list[Sample]) -> list[Sample]:
     """Without the images that ``OWN_TEST_SETS`` holds out."""
     return [s for s in samples if s.name.split("/")[1] not in OWN_TEST_SETS.get(s.name.split("/")[0], ())]
@@ -85,20 +95,10 @@ def for_training(samples: list[Sample]) -> list[Sample]:
 
 def _view(rng: np.random.Generator, sample: Sample) -> View:
     """Place, turn and resolution of a crop: about the set's own, or any of those that registration sees."""
-    if rng.random() < NATIVE:
-        scale = float(np.exp(rng.uniform(-0.15, 0.15)))
-    elif sample.px_per_deg > PX_PER_DEG[1] * 0.9 and min(sample.mask.shape) < SMALL_FIELD_PX:
-        scale = float(np.exp(rng.uniform(np.log(0.5), np.log(1.8))))  # OCT angiography: as it is enlarged in use
-    else:
-        low = max(PX_PER_DEG[0] / sample.px_per_deg, 0.3)
-        high = max(min(PX_PER_DEG[1] / sample.px_per_deg, 1.7), low * 1.3)
-        scale = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    scale = float(np.exp(rng.uniform(-0.15, 0.15))) if rng.random() < NATIVE else random_scale(rng, sample)
     turn = float(rng.choice([0, 90, 180, 270]) + (rng.uniform(-45, 45) if rng.random() < 0.5 else rng.normal(0, 3)))
-    inside = np.argwhere(sample.mask[::8, ::8] > 0) * 8
-    centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)
-    extent = np.array(sample.mask.shape[::-1], np.float64)
-    half = min(CROP_PX / 2 / scale * 0.8, extent.min() / 2)
-    return random_view(rng, CROP_PX, np.clip(centre, half, extent - half), scale, turn, bool(rng.random() < 0.5))
+    centre = random_centre(rng, sample.mask, CROP_PX, scale)
+    return random_view(rng, CROP_PX, centre, scale, turn, bool(rng.random() < 0.5))
 
 
 def make_crop(rng: np.random.Generator, sample: Sample) -> np.ndarray:
