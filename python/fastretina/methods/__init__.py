@@ -119,3 +119,16 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "glampoints",
+    "key points learned for root-SIFT, pairs of one modality or of opposite polarity (GLAMPoints)",
+    weights=("glampoints.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _glampoints(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import glampoints, keypoints
+
+    return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")

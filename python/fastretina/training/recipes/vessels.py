@@ -2,92 +2,47 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import cv2
-import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from fastretina.errors import InvalidInput
-from fastretina.networks.unet import VESSELS, UNet
+from fastretina.networks.unet import VESSELS
 from fastretina.training import vessels
-from fastretina.training.loop import RunConfig, cosine, optimise
 from fastretina.training.normalise import normalise
+from fastretina.training.sample import Sample
+from fastretina.training.unet import UNetConfig, UNetLearner
 
 
 @dataclass
-class Config(RunConfig):
-    """``crops`` a step."""
+class Config(UNetConfig):
+    """``batch``: crops a step."""
 
-    crops: int = 8
     rate: float = 2e-3
-    weight_decay: float = 1e-4
-    warmup_steps: int = 100
-
-    def check(self) -> None:
-        super().check()
-        self.positive("crops", "rate")
 
 
-class Learner:
-    """Network and optimiser."""
+class Learner(UNetLearner):
+    """Sees batches ``(N, 3, S, S)``: planes, masks, vessels."""
 
-    columns = ("rate", "cross_entropy", "dice")
-    fixed = ("crops",)
+    columns = ("rate", "cross_entropy", "dice")  # dice: one minus it
 
-    def __init__(self, config: Config) -> None:
-        config.check()
-        self.config = config
-        self.step = 0
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
-        self.network = UNet(VESSELS).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), config.rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
-        )
+    def samples(self) -> list[Sample]:
+        return vessels.for_training(vessels.labelled(super().samples(), self.config.data))
 
     def batches(self) -> Iterator[Tensor]:
-        cv2.setNumThreads(1)
-        config = self.config
-        samples = vessels.for_training(vessels.labelled(config.samples()[0], config.data))
-        return vessels.crops(samples, config.crops, config.seed, self.step)
+        return vessels.crops(self.samples(), self.config.batch, self.config.seed, self.step)
 
     def update(self, batch: Tensor, progress: float) -> dict[str, float]:
         self.network.train()
         planes, masks, target = batch.split(1, 1)
-        seen = normalise(planes, masks).contiguous(memory_format=torch.channels_last)
-        amp = torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
-        with amp:
-            logits = self.network(seen)
-        cross_entropy, dice = losses(logits.float(), target, masks)
-        rate = cosine(self.config.rate, self.step, progress, self.config.warmup_steps)
-        optimise(self.optimiser, cross_entropy + dice, rate)
+        cross_entropy, dice = losses(self.logits(normalise(planes, masks)), target, masks)
+        rate = self.descend(cross_entropy + dice, progress)
         return {"rate": rate, "cross_entropy": cross_entropy.item(), "dice": dice.item()}
 
-    def state(self) -> dict[str, Any]:
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        try:
-            self.network.load_state_dict(state["network"])
-        except RuntimeError as error:
-            raise InvalidInput("resume: the checkpoint holds another network") from error
-        self.optimiser.load_state_dict(state["optimiser"])
-
-    def release(self, path: Path) -> None:
-        """The network in half precision."""
-        from fastretina.networks.weight_files import save_weights
-
-        save_weights(self.network, path, {"channels": VESSELS})
-
-
-build = Learner
+def build(config: Config) -> Learner:
+    return Learner(config, "vessels", VESSELS)
 
 
 def losses(logits: Tensor, target: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
