@@ -87,15 +87,17 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    if wanted.needs_torch and (find_spec("torch") is None or find_spec("safetensors") is None):
+    asked = f"method: {wanted.name!r}" if wanted.needs_torch else f"input: {config.input!r}"
+    heavy = wanted.needs_torch or config.input == "vessels"
+    if heavy and (find_spec("torch") is None or find_spec("safetensors") is None):
         remedy = "pip install 'fastretina[torch]'"
-        raise EngineError(f"method: {wanted.name!r} needs PyTorch and safetensors; remedy: {remedy}")
+        raise EngineError(f"{asked} needs PyTorch and safetensors; remedy: {remedy}")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)

@@ -116,6 +116,10 @@ class Pipeline:
     ) -> None:
         if config.transform == "dense":
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
+        if config.input == "vessels":
+            from fastretina.methods.vessels import OnVessels
+
+            describe, polarities = OnVessels(describe, threads), 1
         self.describe, self.threads, self.seed = describe, threads, config.seed
         self.matches, self.prune = matches or mutual_nearest(), prune
         self.polarities = polarities

@@ -47,7 +47,7 @@ class UNetLearner:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.network = UNet(channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, weight_decay=1e-4)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
     def samples(self) -> list[Sample]:
         """What is trained on."""
@@ -79,6 +79,7 @@ class UNetLearner:
         """The network in half precision, and how it came to be."""
         config, samples = self.config, self.samples()
         length = f"--minutes {config.minutes:g}" if config.minutes else f"--steps {config.steps}"
+        data = f"--sets {config.sets} --synthetic {config.synthetic} --synthetic-share {config.synthetic_share:g}"
         save_weights(
             self.network,
             path,
@@ -96,8 +97,7 @@ class UNetLearner:
                 "batch": config.batch,
                 "minutes": round(load_checkpoint(config.out / "last.pt")["minutes"], 1),
                 "seed": config.seed,
-                "command": f"fastretina train --recipe {self.recipe} --sets {config.sets} --synthetic {config.synthetic} "
-                f"--synthetic-share {config.synthetic_share:g} {length}",
+                "command": f"fastretina train --recipe {self.recipe} {data} {length}",
                 "date": date.today().isoformat(),
             },
         )
