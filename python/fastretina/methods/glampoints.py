@@ -33,7 +33,7 @@ class GlamPoints:
         self.count = config.max_keypoints or KEYPOINTS
         self.threads = threads
         self.choices: dict[str, Any] = {"network": "glampoints", "engine": "torch", "precision": "f32"}
-        self._sift = cv2.SIFT_create()  # type: ignore[attr-defined]
+        self._sift = cv2.SIFT_create()
 
     def __call__(self, image: NDArray[Any], inverted: bool) -> Features:
         seen = ops.image(image, working_size=self.size, multiple=self.network.multiple, threads=self.threads)

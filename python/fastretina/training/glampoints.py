@@ -98,7 +98,8 @@ def pairs(samples: list[Sample], count: int, seed: int, start: int) -> Iterator[
     while True:
         rng = np.random.default_rng([seed, step])
         made = [make_pair(rng, samples[i]) for i in rng.choice(len(samples), count, p=weight)]
-        planes, masks = (np.stack([m[k][view] for view in (0, 1) for m in made])[:, None] for k in (0, 1))
+        planes = np.stack([m[0][view] for view in (0, 1) for m in made])[:, None]
+        masks = np.stack([m[1][view] for view in (0, 1) for m in made])[:, None]
         yield Batch(torch.from_numpy(planes), torch.from_numpy(masks), [m[2] for m in made])
         step += 1
 
@@ -109,7 +110,7 @@ def reward(heat: Floats32, planes: Floats32, batch: Batch, seed: int) -> tuple[F
     Returns the reward ``(2P, S, S)``, 1 at true matches; the places that count ``(2P, S, S)``: true matches and, drawn
     at random, as many of the other points; the share of the points that are matched truly; points a view.
     """
-    sift = cv2.SIFT_create()  # type: ignore[attr-defined]
+    sift = cv2.SIFT_create()
     rng = np.random.default_rng(seed)
     wanted, counts = np.zeros_like(heat), np.zeros_like(heat)
     allowed = _allowed(batch.masks[:, 0].numpy())
