@@ -99,7 +99,7 @@ def test_samples_of_the_sets_own_tests_are_not_trained_on() -> None:
 
 
 def test_labels_replace_ridges_and_the_unlabelled_are_left_out(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match="data: no image of .* has a vessel label"):
+    with pytest.raises(InvalidInput, match=r"data: no image of .* has a vessel label"):
         vessels.labelled([sample()], tmp_path)
     label = np.zeros((400, 440), np.uint8)
     label[200:] = 255
@@ -193,7 +193,7 @@ def test_vessels_stand_out_in_every_modality_and_polarity(maps: VesselMaps, moda
     found, negative = maps(image), maps(255 - image)
     assert found.shape == (SIDE, SIDE)
     assert found.dtype == np.float32
-    assert 0 <= found.min()
+    assert found.min() >= 0
     assert 0.8 < found.max() <= 1
     assert 0.02 < (found > 0.5).mean() < 0.3
     assert scores.dice(negative > 0.5, found > 0.5) > 0.8
