@@ -276,15 +276,22 @@ def test_auc_is_the_share_of_pairs_in_order() -> None:
     assert np.isnan(scores.auc(probability, np.ones(200, np.bool_)))
 
 
+def test_the_threshold_is_the_one_that_fits_the_labels() -> None:
+    probability = np.linspace(0, 1, 1000, dtype=np.float32).reshape(20, 50)
+    case = scores.Labelled("a", probability, probability > 0.7, np.ones((20, 50), np.bool_))
+    assert scores.best_threshold(lambda image: image, [case]) == pytest.approx(0.7)
+    assert scores.best_threshold(lambda image: image, []) == 0.5
+
+
 def test_evaluate_reads_held_out_images_only(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     image = synthetic_pair(3, (SIDE, SIDE), ("CF", "FA"), "easy").fixed
     label = np.where(VesselMaps(1)(image) > 0.5, 255, 0).astype(np.uint8)
     for number in range(1, 12):
-        write(tmp_path / f"chasedb1/images/{number:02d}.png", image[..., ::-1] if number == 10 else image * 0)
+        write(tmp_path / f"chasedb1/images/{number:02d}.png", image[..., ::-1])
         write(tmp_path / f"chasedb1/vessels/{number:02d}.png", label)
     out = tmp_path / "out.json"
     assert main(["evaluate", "--vessels", str(tmp_path), "--json", str(out), "--threads", "1"]) == 0
-    assert "| chasedb1 | 1 | 1.000 | 1.000 | 1.000 |" in capsys.readouterr().out
+    assert "| chasedb1 | 1 | 0.50 | 1.000 | 1.000 | 1.000 | 1.000 |" in capsys.readouterr().out
     assert [row["id"] for row in json.loads(out.read_text())["rows"]] == ["10"]
 
 
