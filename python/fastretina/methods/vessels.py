@@ -16,7 +16,7 @@ from fastretina.networks.unet import UNet
 from fastretina.networks.weight_files import load_weights
 
 WEIGHTS_FILE = WEIGHTS / "vessels.safetensors"
-LARGEST_PX = 1024  # longer side at which the network sees an image; smaller images are seen as they are
+ENLARGED, LARGEST_PX = 1.3, 1024  # how the network sees an image: the finest vessels of DRIVE are a pixel wide
 
 
 class VesselMaps:
@@ -32,13 +32,14 @@ class VesselMaps:
         """
         import cv2
 
-        size = min(max(image.shape[:2]), LARGEST_PX)
+        size = min(round(ENLARGED * max(image.shape[:2])), LARGEST_PX)
         seen = ops.image(image, working_size=size, multiple=self.network.multiple, threads=self.threads)
         heat = heat_map(self.network, seen.plane, self.threads) * seen.mask
         width, height = seen.content_size
         found = heat[:height, :width]
         if found.shape != image.shape[:2]:
-            found = cv2.resize(found, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+            how = cv2.INTER_AREA if size > max(image.shape[:2]) else cv2.INTER_LINEAR
+            found = cv2.resize(found, (image.shape[1], image.shape[0]), interpolation=how)
         return np.ascontiguousarray(found, np.float32)
 
 
