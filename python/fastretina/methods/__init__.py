@@ -97,7 +97,7 @@ def build(config: Config, threads: int) -> Pipeline:
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform", "input")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -134,3 +134,30 @@ def _glampoints(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import glampoints, keypoints
 
     return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")
+
+
+@method(
+    "superpoint+mnn",
+    "learned key points, mutual nearest neighbours, affine (document C without SuperGlue)",
+    weights=("superpoint.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)
+
+
+@method(
+    "retina+superglue",
+    "key points of retina, matched by attention over both images; affine",
+    weights=("retina.onnx", "superglue_retina.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _retina_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("retina", config, threads)
