@@ -17,6 +17,8 @@ const Backend* cuda_backend() {
                                      .describe = &cuda::describe,
                                      .match = &cuda::match,
                                      .match_guided = &cuda::match_guided,
+                                     .estimate = &cuda::estimate,
+                                     .upgrade = &cuda::upgrade,
                                      .ridges = &cuda::ridges};
   return &kTable;
 }

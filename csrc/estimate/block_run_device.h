@@ -1,5 +1,5 @@
-// A Run (problem.h) on the device: one block an estimate. Pairs are spread over its threads, hypotheses over its warps; all
-// threads follow the same path with the same numbers.
+// A Run (problem.h) on the device: one block an estimate. Pairs are spread over its threads, hypotheses over its warps;
+// all threads follow the same path with the same numbers.
 #pragma once
 
 #include "core/device.h"
@@ -32,23 +32,26 @@ struct BlockRun {
   }
 
   // --- by `threads` threads, of which this is `t` ---
-  static __device__ int count_hits(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared, int begin, int end,
-                                   int t, int threads) {
+  static __device__ int count_hits(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared,
+                                   int begin, int end, int t, int threads) {
     int hits = 0;
     for (int i = begin + t; i < end; i += threads) hits += residual(a, h, i) < squared;
     return hits;
   }
-  static __device__ long long sum_gain(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared, int t, int threads) {
+  static __device__ long long sum_gain(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared,
+                                       int t, int threads) {
     const float slope = estimating::kGainUnit / squared;
     long long gain = 0;
     for (int i = t; i < a.count; i += threads) gain += gain_at(a, h, slope, i);
     return gain;
   }
 
-  [[gnu::noinline]] __device__ int hits(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared, int begin, int end) const {
+  [[gnu::noinline]] __device__ int hits(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared,
+                                        int begin, int end) const {
     return block_sum<kRunThreads>(count_hits(a, h, squared, begin, end, static_cast<int>(threadIdx.x), kRunThreads));
   }
-  [[gnu::noinline]] __device__ std::int64_t gain(const estimating::PairArrays& a, const estimating::Hypothesis& h, float squared) const {
+  [[gnu::noinline]] __device__ std::int64_t gain(const estimating::PairArrays& a, const estimating::Hypothesis& h,
+                                                 float squared) const {
     return block_sum<kRunThreads>(sum_gain(a, h, squared, static_cast<int>(threadIdx.x), kRunThreads));
   }
 
@@ -61,10 +64,11 @@ struct BlockRun {
     return one;
   }
 
-  // The CPU twin's sums to the bit: eight of each, of every eighth pair; the pairs of a look at `enough` first write what they
-  // add, then a thread a sum adds it up in their order.
+  // The CPU twin's sums to the bit: eight of each, of every eighth pair; the pairs of a look at `enough` first write
+  // what they add, then a thread a sum adds it up in their order.
   template <estimating::Form form>
-  [[gnu::noinline]] static __device__ void moments_of(const estimating::PairArrays& a, const double* p, double squared, double enough, estimating::Moments* out) {
+  [[gnu::noinline]] static __device__ void moments_of(const estimating::PairArrays& a, const double* p, double squared,
+                                                      double enough, estimating::Moments* out) {
     using namespace estimating;
     constexpr int kLanes = 8, kSums = (form == Form::affine ? 12 : kMoments) + 1;  // the last counts inliers
     static_assert(kSums * kLanes <= kRunThreads && kCheck <= kRunThreads);
@@ -83,8 +87,9 @@ struct BlockRun {
       const int i = begin + t, count = min(padded - begin, kCheck);
       if (t < count) {
         double added[kSums] = {};
-        add_pair<form>(p, inverse, static_cast<double>(a.x[i]), static_cast<double>(a.y[i]), static_cast<double>(a.u[i]),
-                       static_cast<double>(a.v[i]), static_cast<double>(a.weight[i]), added, added[kSums - 1]);
+        add_pair<form>(p, inverse, static_cast<double>(a.x[i]), static_cast<double>(a.y[i]),
+                       static_cast<double>(a.u[i]), static_cast<double>(a.v[i]), static_cast<double>(a.weight[i]),
+                       added, added[kSums - 1]);
         for (int k = 0; k < kSums; ++k) term[t][k] = added[k];
       }
       __syncthreads();
@@ -96,8 +101,8 @@ struct BlockRun {
     for (int k = 0; k < kSums - 1; ++k) out->sum[k] = total(k);
     out->inliers = total(kSums - 1);
   }
-  __device__ void moments(const estimating::PairArrays& a, const estimating::Model& model, double squared, double enough,
-                          estimating::Moments* out) const {
+  __device__ void moments(const estimating::PairArrays& a, const estimating::Model& model, double squared,
+                          double enough, estimating::Moments* out) const {
     using estimating::Form;
     if (model.form == Form::affine)
       moments_of<Form::affine>(a, model.p, squared, enough, out);
@@ -124,7 +129,8 @@ struct BlockRun {
     if (t < 2) flags[t] = 0;
     for (int c = 0; c < 2; ++c) {
       for (int mask = 16; mask > 0; mask /= 2) {
-        const double l = __shfl_xor_sync(kAllLanes, tally.low[c], mask), h = __shfl_xor_sync(kAllLanes, tally.high[c], mask);
+        const double l = __shfl_xor_sync(kAllLanes, tally.low[c], mask),
+                     h = __shfl_xor_sync(kAllLanes, tally.high[c], mask);
         tally.low[c] = l < tally.low[c] ? l : tally.low[c];
         tally.high[c] = h > tally.high[c] ? h : tally.high[c];
       }
@@ -154,7 +160,9 @@ struct BlockRun {
       Hypothesis h;
       if (!propose(problem.sampled, static_cast<std::uint32_t>(draw.pool), s.rules, index, h)) continue;
       const int window = preview_begin(index, a.count);
-      if (preview && warp_sum(count_hits(a, h, s.proposal_squared, window, window + kPreviewPairs, lane, 32)) < draw.preview_hits) continue;
+      if (preview &&
+          warp_sum(count_hits(a, h, s.proposal_squared, window, window + kPreviewPairs, lane, 32)) < draw.preview_hits)
+        continue;
       own.offer({static_cast<std::int64_t>(warp_sum(sum_gain(a, h, s.proposal_squared, lane, 32))), index});
     }
     __syncthreads();  // the lists of the last round have been read

@@ -12,7 +12,8 @@ struct CpuRun {
   estimating::Problem problem;
   estimating::Shortlist* lists = nullptr;  // kLastRound / kChunk, for scan()
 
-  int hits(const estimating::PairArrays& pairs, const estimating::Hypothesis& h, float squared, int begin, int end) const {
+  int hits(const estimating::PairArrays& pairs, const estimating::Hypothesis& h, float squared, int begin,
+           int end) const {
     return kernel.hits(pairs, h, squared, begin, end);
   }
   std::int64_t gain(const estimating::PairArrays& pairs, const estimating::Hypothesis& h, float squared) const {

@@ -9,7 +9,8 @@ using namespace fastretina::estimating;
 
 namespace {
 
-void scan_chunk(const CpuRun& run, const Search& s, const Draw& draw, std::uint32_t begin, std::uint32_t end, Shortlist& list) {
+void scan_chunk(const CpuRun& run, const Search& s, const Draw& draw, std::uint32_t begin, std::uint32_t end,
+                Shortlist& list) {
   const PairArrays& pairs = run.problem.scattered;
   const bool preview = pairs.count > 2 * kPreviewPairs;
   const int window = preview_begin(begin, pairs.count);
@@ -26,8 +27,8 @@ void scan_chunk(const CpuRun& run, const Search& s, const Draw& draw, std::uint3
 
 Shortlist CpuRun::scan(const Search& s, const Draw& draw) {
   context.parallel_for(draw.size, kChunk, [&](int begin, int end, int) {
-    scan_chunk(*this, s, draw, draw.begin + static_cast<std::uint32_t>(begin), draw.begin + static_cast<std::uint32_t>(end),
-               lists[begin / kChunk]);
+    scan_chunk(*this, s, draw, draw.begin + static_cast<std::uint32_t>(begin),
+               draw.begin + static_cast<std::uint32_t>(end), lists[begin / kChunk]);
   });
   Shortlist list;
   for (int i = 0; i < (draw.size + kChunk - 1) / kChunk; ++i)

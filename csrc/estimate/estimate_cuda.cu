@@ -8,14 +8,15 @@ namespace {
 
 using namespace estimating;
 
-__global__ void __launch_bounds__(kRunThreads)
-    estimate_kernel(BlockRun run, PointPairs pairs, EstimateOptions options, Rounds rounds, Estimate* out, std::uint8_t* inlier) {
+__global__ void __launch_bounds__(kRunThreads) estimate_kernel(BlockRun run, PointPairs pairs, EstimateOptions options,
+                                                               Rounds rounds, Estimate* out, std::uint8_t* inlier) {
   const Estimate found = estimating::estimate(run, pairs, options, rounds, inlier);
   if (threadIdx.x == 0) *out = found;
 }
 
-__global__ void __launch_bounds__(kRunThreads) upgrade_kernel(BlockRun run, PointPairs pairs, const Transform* start, Frames frames,
-                                                              UpgradeOptions options, Estimate* out, std::uint8_t* inlier) {
+__global__ void __launch_bounds__(kRunThreads)
+    upgrade_kernel(BlockRun run, PointPairs pairs, const Transform* start, Frames frames, UpgradeOptions options,
+                   Estimate* out, std::uint8_t* inlier) {
   const Estimate found = estimating::upgrade(run, pairs, *start, frames, options, inlier);
   if (threadIdx.x == 0) *out = found;
 }
@@ -39,8 +40,8 @@ void upgrade(const Context& context, Workspace& workspace, const PointPairs& pai
              Size moving, const UpgradeOptions& options, Estimate* out, std::uint8_t* inlier) {
   const Workspace::Frame frame(workspace);
   clear(context, inlier, pairs.capacity);
-  launch(context, 1, kRunThreads, upgrade_kernel, take_run(workspace, pairs.capacity), pairs, &start, Frames{fixed, moving}, options, out,
-         inlier);
+  launch(context, 1, kRunThreads, upgrade_kernel, take_run(workspace, pairs.capacity), pairs, &start,
+         Frames{fixed, moving}, options, out, inlier);
 }
 
 }  // namespace fastretina::cuda

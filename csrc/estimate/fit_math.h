@@ -129,7 +129,7 @@ FR_HD bool step_homography(const double* m, double ridge, Model& model, Certaint
 FR_HD bool step_quadratic(const double* m, double ridge, Model& model, Certainty* certainty) {
   // Which moment is the product of basis functions r and c of 1, x, y, x^2, x y, y^2.
   constexpr int kProduct[36] = {0, 1, 2, 3,  4,  5,  1, 3, 4, 6,  7,  8,  2, 4, 5, 7,  8,  9,
-                                       3, 6, 7, 10, 11, 12, 4, 7, 8, 11, 12, 13, 5, 8, 9, 12, 13, 14};
+                                3, 6, 7, 10, 11, 12, 4, 7, 8, 11, 12, 13, 5, 8, 9, 12, 13, 14};
   double a[36];
   for (int i = 0; i < 36; ++i) a[i] = m[kProduct[i]];
   double u[6], v[6];
@@ -194,7 +194,8 @@ FR_HD bool fit_step(const Moments& moments, const FitRules& rules, Model& model,
 
 // d(u, v) / d(parameters) at (x, y), and from it the variance of the predicted place along its worst axis, per unit
 // variance of a residual.
-FR_HD double prediction_variance(const Certainty& certainty, TransformKind kind, const Model& model, double x, double y) {
+FR_HD double prediction_variance(const Certainty& certainty, TransformKind kind, const Model& model, double x,
+                                 double y) {
   if (kind == TransformKind::similarity) {
     const double gu[4] = {x, -y, 1, 0};  // the other hand and axis give the same variance
     return fitting::quadratic_form(certainty, gu);

@@ -1,5 +1,5 @@
-// The whole of upgrade(): from a transform that is roughly right to the simplest model that none explains clearly better.
-// For both sides: see problem.h for what a Run is.
+// The whole of upgrade(): from a transform that is roughly right to the simplest model that none explains clearly
+// better. For both sides: see problem.h for what a Run is.
 #pragma once
 
 #include "estimate/search.h"
@@ -57,8 +57,7 @@ FR_HD double pair_residual(const PairArrays& a, int i, const Model& m) {
 
 // Fits `kind` from `from`, through narrowing thresholds.
 template <class Run>
-FR_SIDE bool fit_rung(Run& run, const FitRules& rules, const Model& from, double squared,
-              Rung& out) {
+FR_SIDE bool fit_rung(Run& run, const FitRules& rules, const Model& from, double squared, Rung& out) {
   constexpr double kReach[] = {4, 3, 2.5, 2};
   out.kind = rules.kind;
   out.model = from;
@@ -148,7 +147,8 @@ FR_SIDE Cells survey(Run& run, const Model& base, const Model& model, double squ
     const double y = static_cast<double>(a.y[i]) * c.scale + c.moving_y;
     const int k = clamped_cell((x + 0.5) * kGrid / moving.width), r = clamped_cell((y + 0.5) * kGrid / moving.height);
     for (int dr = r > 0 ? r - 1 : 0; dr <= r + 1 && dr < kGrid; ++dr)
-      for (int dk = k > 0 ? k - 1 : 0; dk <= k + 1 && dk < kGrid; ++dk) t.flags[0] |= std::uint64_t{1} << (dr * kGrid + dk);
+      for (int dk = k > 0 ? k - 1 : 0; dk <= k + 1 && dk < kGrid; ++dk)
+        t.flags[0] |= std::uint64_t{1} << (dr * kGrid + dk);
   });
   for (int i = 0; i < kGrid * kGrid; ++i) cells.covered[i / kGrid][i % kGrid] = near.flags[0] >> i & 1;
   for (int r = 0; r < kGrid; ++r)
@@ -166,8 +166,8 @@ FR_HD double least_coverage(TransformKind kind) {
 // Nothing wild in the overlap: enough of it is covered, predictions are certain everywhere, the candidate leaves the
 // simpler model outside the covered cells by no more than what it does inside would suggest, and nothing folds.
 template <class Run>
-FR_SIDE bool tame(Run& run, const Rung& simple, const Rung& candidate, double noise_sq,
-          double threshold_px, Size fixed, Size moving) {
+FR_SIDE bool tame(Run& run, const Rung& simple, const Rung& candidate, double noise_sq, double threshold_px, Size fixed,
+                  Size moving) {
   const Cells cells = survey(run, simple.model, candidate.model, threshold_px * threshold_px, fixed, moving);
   if (cells.overlap == 0 || cells.both < least_coverage(candidate.kind) * cells.overlap) return false;
   double inside = 0, outside = 0;
@@ -228,12 +228,12 @@ FR_SIDE Estimate upgrade(Run& run, const PointPairs& pairs, const Transform& sta
   int chosen = 0;
   for (int i = 1; i < ladder.count; ++i) {
     const bool clearly_better = ladder.rungs[i].cost < (1 - options.min_gain) * ladder.rungs[chosen].cost;
-    if (clearly_better &&
-        tame(run, ladder.rungs[chosen], ladder.rungs[i], noise, options.threshold_px, fixed, moving))
+    if (clearly_better && tame(run, ladder.rungs[chosen], ladder.rungs[i], noise, options.threshold_px, fixed, moving))
       chosen = i;
   }
   Transform transform;
-  if (!to_transform(ladder.rungs[chosen].model, ladder.rungs[chosen].kind, run.problem.coordinates, transform)) return out;
+  if (!to_transform(ladder.rungs[chosen].model, ladder.rungs[chosen].kind, run.problem.coordinates, transform))
+    return out;
   report(run, pairs, transform, options.threshold_px, out, inlier);
   out.found = out.inliers >= minimal_pairs(transform.kind);
   if (out.found) out.T_fixed_moving = transform;

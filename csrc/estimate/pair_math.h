@@ -32,8 +32,8 @@ FR_HD_FLAT void gain_of(const T& residual, float slope, const T& weight, T& out)
 // quadratic: 0..14 q (1, x, y, x^2, x y, y^2, x^3, x^2 y, x y^2, y^3, x^4, x^3 y, x^2 y^2, x y^3, y^4);
 //   15..20 q ru (1, x, y, x^2, x y, y^2); 21..26 the same with rv.
 template <Form form, class T>
-FR_HD_FLAT void add_moments(T* sum, const T& q, const T& x, const T& y, const T& u, const T& v, const T& w,
-                                const T& ru, const T& rv) {
+FR_HD_FLAT void add_moments(T* sum, const T& q, const T& x, const T& y, const T& u, const T& v, const T& w, const T& ru,
+                            const T& rv) {
   if constexpr (form == Form::quadratic) {
     const T xx = x * x, xy = x * y, yy = y * y, qxx = q * xx, qxy = q * xy, qyy = q * yy;
     sum[0] += q, sum[1] += q * x, sum[2] += q * y, sum[3] += qxx, sum[4] += qxy, sum[5] += qyy;
@@ -63,8 +63,8 @@ FR_HD_FLAT void add_moments(T* sum, const T& q, const T& x, const T& y, const T&
 
 // A pair of weight q: its biweight moments around the map p, inverse = 1 / threshold^2.
 template <Form form, class T>
-FR_HD_FLAT void add_pair(const double* p, double inverse, const T& x, const T& y, const T& u, const T& v, const T& weight, T* sum,
-                         T& inliers) {
+FR_HD_FLAT void add_pair(const double* p, double inverse, const T& x, const T& y, const T& u, const T& v,
+                         const T& weight, T* sum, T& inliers) {
   T mu, mv, w{};
   map_point<form>(p, x, y, mu, mv, w);
   const T ru = u - mu, rv = v - mv, zero{};

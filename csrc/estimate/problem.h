@@ -1,5 +1,5 @@
-// The pairs as `estimate` and `upgrade` work on them, and what both ask of a finished model. Written once for both sides:
-// a Run goes over pairs, on the CPU one after the other (cpu_run.h), on the device by all threads of a block
+// The pairs as `estimate` and `upgrade` work on them, and what both ask of a finished model. Written once for both
+// sides: a Run goes over pairs, on the CPU one after the other (cpu_run.h), on the device by all threads of a block
 // (block_run_device.h). Everything else is a handful of numbers that each thread works out for itself.
 //
 // A Run has
@@ -78,7 +78,8 @@ FR_SIDE void centre(Run& run, const PointPairs& pairs, Problem& problem) {
     const double u = static_cast<double>(pairs.fixed_xy[2 * i]), v = static_cast<double>(pairs.fixed_xy[2 * i + 1]);
     t.sum[0] += x, t.sum[1] += y, t.sum[2] += u, t.sum[3] += v;
     t.sum[4] += x * x + y * y, t.sum[5] += u * u + v * v;
-    if (pairs.weight && static_cast<double>(pairs.weight[i]) > t.high[0]) t.high[0] = static_cast<double>(pairs.weight[i]);
+    if (pairs.weight && static_cast<double>(pairs.weight[i]) > t.high[0])
+      t.high[0] = static_cast<double>(pairs.weight[i]);
   });
   double* sum = all.sum;
   for (int k = 0; k < 4; ++k) sum[k] /= n;

@@ -108,8 +108,11 @@ template <class Run>
 class Missed {
  public:
   FR_SIDE Missed(Run& run, const Search& s, const Rounds& rounds)
-      : run_(run), squared_(static_cast<float>(s.squared)), sample_(proposal_pairs(s.options.kind)),
-        grown_(s.options.kind >= TransformKind::homography), of_(rounds) {}
+      : run_(run),
+        squared_(static_cast<float>(s.squared)),
+        sample_(proposal_pairs(s.options.kind)),
+        grown_(s.options.kind >= TransformKind::homography),
+        of_(rounds) {}
 
   FR_SIDE void add_round(int pool, int draws) {
     if (rounds_ < kRounds) of_.pools[rounds_] = pool, of_.draws[rounds_] = draws, ++rounds_;
@@ -200,7 +203,7 @@ FR_SIDE bool grow_candidates(Run& run, const Search& s, const Shortlist& list, i
     // Of the model as grown: settle() may have found a better one, but the count only decides whether near-records are
     // tried, too.
     best.hits = run.hits(run.problem.scattered, as_hypothesis(model), static_cast<float>(s.squared), 0,
-                              run.problem.scattered.padded());
+                         run.problem.scattered.padded());
   }
   return improved;
 }
