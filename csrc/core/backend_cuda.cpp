@@ -19,7 +19,8 @@ const Backend* cuda_backend() {
                                      .match_guided = &cuda::match_guided,
                                      .estimate = &cuda::estimate,
                                      .upgrade = &cuda::upgrade,
-                                     .ridges = &cuda::ridges};
+                                     .ridges = &cuda::ridges,
+                                     .refine = &cuda::refine};
   return &kTable;
 }
 
