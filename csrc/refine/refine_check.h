@@ -37,8 +37,8 @@ FR_HD double frame_shift(const Transform& a, const Transform& b, const View<cons
 
 constexpr int kMinLattice = 32;
 
-// From the sums over the lattice, and that of its rows; 0 where there is too little. overlap_px: NULL, or how many MOVING
-// pixels land inside.
+// From the sums over the lattice, and that of its rows; 0 where there is too little. overlap_px: NULL, or how many
+// MOVING pixels land inside.
 FR_HD double correlation(const double* s, double sum_y, const Transform& T, int row_step, int* overlap_px) {
   using namespace refine_kernels;
   const double n = s[kN];
@@ -54,7 +54,8 @@ FR_HD double correlation(const double* s, double sum_y, const Transform& T, int 
 }
 
 // The result is better than the start.
-FR_HD void accept(const Transform& result, double score, int overlap_px, const RefineOptions& options, Refinement& out) {
+FR_HD void accept(const Transform& result, double score, int overlap_px, const RefineOptions& options,
+                  Refinement& out) {
   out.T_fixed_moving = result;
   out.score_after = score;
   const double independent = overlap_px * options.samples_per_point / (kPointStepPx * kPointStepPx);

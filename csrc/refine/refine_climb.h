@@ -71,12 +71,13 @@ FR_HD double reach(const Box& box, const Model& a, const Model& b) {
   const FloatMap ma = float_map(a, 1), mb = float_map(b, 1);
   double most = 0;
   for (int corner = 0; corner < 4; ++corner) {
-    const auto u = static_cast<float>(corner < 2 ? box.u0 : box.u1), v = static_cast<float>(corner % 2 ? box.v1 : box.v0);
+    const auto u = static_cast<float>(corner < 2 ? box.u0 : box.u1),
+               v = static_cast<float>(corner % 2 ? box.v1 : box.v0);
     float xa, ya, xb, yb, w;
     map_point(ma, u, v, xa, ya, w);
     map_point(mb, u, v, xb, yb, w);
-    const double d =
-        std::hypot(static_cast<double>(xa) - static_cast<double>(xb), static_cast<double>(ya) - static_cast<double>(yb));
+    const double d = std::hypot(static_cast<double>(xa) - static_cast<double>(xb),
+                                static_cast<double>(ya) - static_cast<double>(yb));
     most = w > 0 && std::isfinite(d) ? (d > most ? d : most) : 1e30;
   }
   return most;
@@ -186,7 +187,8 @@ class Climb {
   // Least squares of f + G delta - gain m - offset, with the prior in units of the residual's variance.
   FR_HD bool step(double delta[kMaxParams]) const {
     const int q = parameter_count(prior.kind);
-    const double positive = now_.correlation > 0 ? now_.correlation : 0.0, r = positive < 0.999999 ? positive : 0.999999;
+    const double positive = now_.correlation > 0 ? now_.correlation : 0.0,
+                 r = positive < 0.999999 ? positive : 0.999999;
     const double variance = now_.ff * (1 - r * r) / independent + 1e-15;
     double a[kUnknowns][kUnknowns], b[kUnknowns];
     for (int j = 0; j < q; ++j) {

@@ -1,13 +1,13 @@
-// refine() and ridge_correlation() on the device. A level: one block chooses its points; then every block sums its chunk of
-// them for the model that the climb (refine_climb.h) asks for, and the last one to finish tells the climb. As the host
-// cannot know how many measurements a climb takes, kLaunches of them are queued (those behind the end return at once) and
-// a kernel of one block does whatever is left.
+// refine() and ridge_correlation() on the device. A level: one block chooses its points; then every block sums its
+// chunk of them for the model that the climb (refine_climb.h) asks for, and the last one to finish tells the climb. As
+// the host cannot know how many measurements a climb takes, kLaunches of them are queued (those behind the end return
+// at once) and a kernel of one block does whatever is left.
 #include <algorithm>
 
 #include "core/cuda.h"
 #include "core/device.h"
-#include "refine/refine_climb.h"
 #include "refine/refine_check.h"
+#include "refine/refine_climb.h"
 #include "refine/refine_tile.h"
 
 namespace fastretina::cuda {
@@ -27,8 +27,8 @@ struct State {
   Transform result;
   double furthest;
   int overlap_px;
-  int finished;       // blocks of a measurement
-  bool stopped;       // a bound was hit, or there is nothing to refine on
+  int finished;  // blocks of a measurement
+  bool stopped;  // a bound was hit, or there is nothing to refine on
 };
 
 struct Maps {
@@ -47,7 +47,8 @@ struct Points {
 // Half a warp a row of the lattice: a lane adds up every sixteenth point, as the CPU twin's lanes do.
 __global__ void lattice_kernel(Maps maps, const Transform* T, int row_step, double* row_sums) {
   const View<const RidgePixel> f = maps.finest(maps.fixed), m = maps.finest(maps.moving);
-  const int lane = static_cast<int>(threadIdx.x) % kLanes, i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / kLanes;
+  const int lane = static_cast<int>(threadIdx.x) % kLanes,
+            i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / kLanes;
   const int y = row_step * i;
   float s[kLatticeSums] = {};
   Model model;
@@ -81,13 +82,15 @@ __global__ void lattice_kernel(Maps maps, const Transform* T, int row_step, doub
   }
   for (int k = 0; k < kLatticeSums; ++k) {
     double sum = 0;
-    for (int l = 0; l < kLanes; ++l) sum += static_cast<double>(__shfl_sync(kAllLanes, s[k], (static_cast<int>(threadIdx.x) & 16) + l));
+    for (int l = 0; l < kLanes; ++l)
+      sum += static_cast<double>(__shfl_sync(kAllLanes, s[k], (static_cast<int>(threadIdx.x) & 16) + l));
     if (lane == 0 && y < m.height) row_sums[i * kLatticeSums + k] = sum;
   }
 }
 
 // From the row sums, by one thread.
-__device__ double correlation_of(const Maps& maps, const Transform& T, int row_step, const double* row_sums, int* overlap_px) {
+__device__ double correlation_of(const Maps& maps, const Transform& T, int row_step, const double* row_sums,
+                                 int* overlap_px) {
   const View<const RidgePixel> m = maps.finest(maps.moving);
   double s[kLatticeSums] = {}, sum_y = 0;
   for (int i = 0; row_step * i < m.height; ++i) {
@@ -103,7 +106,8 @@ void launch_lattice(const Context& context, const Maps& maps, const Transform* T
 }
 
 // --- the order of things ----------------------------------------------------------------------------------------
-__global__ void begin_kernel(Maps maps, const Transform* start, RefineOptions options, const double* row_sums, State* state) {
+__global__ void begin_kernel(Maps maps, const Transform* start, RefineOptions options, const double* row_sums,
+                             State* state) {
   State& s = *state;
   s.out = {};
   s.out.T_fixed_moving = *start;
@@ -117,13 +121,16 @@ __global__ void begin_kernel(Maps maps, const Transform* start, RefineOptions op
 }
 
 // The points of the overlap in the lattice's order, and what the climb must know of them. One block.
-__global__ void __launch_bounds__(kChooseThreads) choose_kernel(Maps maps, int level, RefineOptions options, Points points, State* state) {
+__global__ void __launch_bounds__(kChooseThreads)
+    choose_kernel(Maps maps, int level, RefineOptions options, Points points, State* state) {
   State& s = *state;
   if (s.stopped) return;
   __shared__ int counts[kChooseThreads / 32];
   __shared__ Climb climb;  // too much for registers
-  const int t = static_cast<int>(threadIdx.x), lane = t % 32, warp = t / 32, scale = 1 << (kRidgeLevels - 1 - level), thin = thinning(scale);
-  const View<const RidgePixel> fixed = maps.finest(maps.fixed), own = maps.finest(maps.moving), coarse = maps.moving.level[level];
+  const int t = static_cast<int>(threadIdx.x), lane = t % 32, warp = t / 32, scale = 1 << (kRidgeLevels - 1 - level),
+            thin = thinning(scale);
+  const View<const RidgePixel> fixed = maps.finest(maps.fixed), own = maps.finest(maps.moving),
+                               coarse = maps.moving.level[level];
   const FloatMap map = float_map(s.model, 1);
   const auto margin = static_cast<float>(kMarginPx * scale);
   const int candidates = (*maps.moving.count + thin - 1) / thin;
@@ -189,7 +196,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(Maps maps, int l
     const double m0 = static_cast<double>(points.set.m[0][i]) - mean, m1 = turn.m00 * c + turn.m01 * d,
                  m2 = turn.m10 * c + turn.m11 * d;
     mm += m0 * m0 + m1 * m1 + m2 * m2;
-    points.set.m[0][i] = static_cast<float>(m0), points.set.m[1][i] = static_cast<float>(m1), points.set.m[2][i] = static_cast<float>(m2);
+    points.set.m[0][i] = static_cast<float>(m0), points.set.m[1][i] = static_cast<float>(m1),
+    points.set.m[2][i] = static_cast<float>(m2);
   }
   mm = block_sum<kChooseThreads>(mm);
   if (t != 0) return;
@@ -197,7 +205,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(Maps maps, int l
   climb.options = options, climb.prior = s.first, climb.scale = scale, climb.points = n, climb.mm = mm;
   const double samples = n * thin * options.samples_per_point;
   climb.independent = samples > 8 ? samples : 8.0;
-  climb.box = {static_cast<double>(low[0]), static_cast<double>(high[0]), static_cast<double>(low[1]), static_cast<double>(high[1])};
+  climb.box = {static_cast<double>(low[0]), static_cast<double>(high[0]), static_cast<double>(low[1]),
+               static_cast<double>(high[1])};
   climb.start(s.model);
   s.climb = climb;
 }
@@ -206,7 +215,8 @@ __global__ void __launch_bounds__(kChooseThreads) choose_kernel(Maps maps, int l
 struct Chains {
   Tile tile;
   float ones[kTile];
-  const float *left[2][kMaxSums], *right[2][kMaxSums];  // a sum is left . right of the first, then of the second; NULL: 0
+  const float *left[2][kMaxSums],
+      *right[2][kMaxSums];  // a sum is left . right of the first, then of the second; NULL: 0
 };
 
 // Which arrays make sum s; one thread a sum.
@@ -247,7 +257,8 @@ __device__ void sum_chunk(const Job& job, int q, int begin, int end, Chains& c, 
     for (int i = t; i < n; i += kThreads)
       sample_point(job, p.u[at + i], p.v[at + i], p.m[0][at + i], p.m[1][at + i], p.m[2][at + i], i, c.tile);
     __syncthreads();
-    for (int i = t; i < q * n; i += kThreads) weigh_point(c.tile, b.x[i / n], b.y[i / n], i % n, c.tile.gx[i / n], c.tile.gy[i / n]);
+    for (int i = t; i < q * n; i += kThreads)
+      weigh_point(c.tile, b.x[i / n], b.y[i / n], i % n, c.tile.gx[i / n], c.tile.gy[i / n]);
     __syncthreads();
 #pragma unroll
     for (int k = 0; k < kOwn; ++k) {
@@ -287,7 +298,8 @@ __global__ void __launch_bounds__(kThreads) measure_kernel(View<const RidgePixel
   __shared__ bool last;
   State& s = *state;
   if (s.stopped || s.climb.done()) return;
-  const int n = s.climb.points, q = parameter_count(s.first.kind), chunks = (n + kChunk - 1) / kChunk, chunk = static_cast<int>(blockIdx.x);
+  const int n = s.climb.points, q = parameter_count(s.first.kind), chunks = (n + kChunk - 1) / kChunk,
+            chunk = static_cast<int>(blockIdx.x);
   if (chunk >= chunks) return;
   const Job job = job_of(s.climb.next(), fixed, s.climb.scale, points.set);
   sum_chunk(job, q, chunk * kChunk, min((chunk + 1) * kChunk, n), chains, points.sums + chunk * kMaxSums);
@@ -306,7 +318,8 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(View<const RidgePixel>
   __shared__ Chains chains;
   State& s = *state;
   if (s.stopped) return;
-  const int n = s.climb.points, q = parameter_count(s.first.kind), chunks = (n + kChunk - 1) / kChunk, t = static_cast<int>(threadIdx.x);
+  const int n = s.climb.points, q = parameter_count(s.first.kind), chunks = (n + kChunk - 1) / kChunk,
+            t = static_cast<int>(threadIdx.x);
   while (!s.climb.done()) {
     const Job job = job_of(s.climb.next(), fixed, s.climb.scale, points.set);
     for (int chunk = 0; chunk < chunks; ++chunk)
@@ -320,7 +333,8 @@ __global__ void __launch_bounds__(kThreads) finish_kernel(View<const RidgePixel>
     float xa, ya, xb, yb, w;
     map_point(a, points.set.u[i], points.set.v[i], xa, ya, w);
     map_point(b, points.set.u[i], points.set.v[i], xb, yb, w);
-    const double dx = static_cast<double>(xa) - static_cast<double>(xb), dy = static_cast<double>(ya) - static_cast<double>(yb);
+    const double dx = static_cast<double>(xa) - static_cast<double>(xb),
+                 dy = static_cast<double>(ya) - static_cast<double>(yb);
     sum += dx * dx + dy * dy;
   }
   sum = block_sum<kThreads>(sum);
@@ -365,7 +379,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   const int rows = (maps.finest(moving).height + kRidgeRowStep - 1) / kRidgeRowStep;
   double* row_sums = workspace.take<double>(static_cast<std::size_t>(rows * kLatticeSums));
   Points points;
-  for (float** array : {&points.x, &points.y, &points.set.u, &points.set.v, &points.set.m[0], &points.set.m[1], &points.set.m[2]})
+  for (float** array :
+       {&points.x, &points.y, &points.set.u, &points.set.v, &points.set.m[0], &points.set.m[1], &points.set.m[2]})
     *array = workspace.take<float>(static_cast<std::size_t>(most + kLanes));
   points.sums = workspace.take<double>(static_cast<std::size_t>(chunks) * kMaxSums);
 

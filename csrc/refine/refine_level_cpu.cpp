@@ -75,8 +75,9 @@ int Level::run(Model& model) {
   const int q = parameter_count(climb_.prior.kind), count = sum_count(q), chunks = (n_ + kChunk - 1) / kChunk;
   for (climb_.start(model); !climb_.done();) {
     const Job job = job_of(climb_.next(), fixed_, scale_, points_);
-    context_.parallel_for(
-        n_, kChunk, [&](int begin, int end, int) { accumulate(job, q, begin, end, sums_ + begin / kChunk * kMaxSums); });
+    context_.parallel_for(n_, kChunk, [&](int begin, int end, int) {
+      accumulate(job, q, begin, end, sums_ + begin / kChunk * kMaxSums);
+    });
     double sums[kMaxSums] = {};
     for (int c = 0; c < chunks; ++c)
       for (int i = 0; i < count; ++i) sums[i] += sums_[c * kMaxSums + i];

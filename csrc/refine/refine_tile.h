@@ -1,4 +1,5 @@
-// What a point adds to the normal equations of refine: a tile of points, array by array, and which arrays are multiplied.
+// What a point adds to the normal equations of refine: a tile of points, array by array, and which arrays are
+// multiplied.
 #pragma once
 
 #include "refine/refine_kernels.h"
