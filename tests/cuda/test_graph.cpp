@@ -63,7 +63,7 @@ void look(const Backend& gpu, Device& device, const Features& f) {
   // Every fourth row and column of the plane stands for the class maps, shifted ones for the descriptors.
   const View<const float> difference(f.plane.data(), kSide / 4, kSide / 4, 4 * kSide);
   NmsOptions nms;
-  nms.max_keypoints = kMost;
+  nms.max_keypoints = kMost, nms.radius = 1;
   gpu.detect(device.context, device.workspace, difference, mask, nms, f.keypoints());
   const DenseMap map{f.plane.data(), kDims, kSide / 4, kSide / 4, 1, 4 * kSide, 3};
   gpu.describe(device.context, device.workspace, map, f.keypoints(), f.rows.data());
@@ -134,14 +134,12 @@ int main() {
   cuda::check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
   cuda::check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
   CHECK(device.workspace.capacity_bytes() == held);
-  for (int round = 0; round < 2; ++round) {
-    show(chain, 1, 2);
-    cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
-    CHECK(answer_of(device, chain) == first);
-    show(chain, 3, 4);
-    cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
-    CHECK(answer_of(device, chain) == second);
-  }
+  show(chain, 1, 2);
+  cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+  CHECK(answer_of(device, chain) == first);
+  show(chain, 3, 4);
+  cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+  CHECK(answer_of(device, chain) == second);
   cuda::check(cudaGraphExecDestroy(executable), "cudaGraphExecDestroy");
   cuda::check(cudaGraphDestroy(graph), "cudaGraphDestroy");
 }
