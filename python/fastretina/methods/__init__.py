@@ -119,3 +119,17 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "superpoint+mnn",
+    "learned key points, mutual nearest neighbours, affine (document C without SuperGlue)",
+    weights=("superpoint.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)

@@ -45,6 +45,26 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
+    "magicpoint": Recipe(
+        "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
+        {
+            "size": Option(str, "small or paper, of the network"),
+            "drawings": Option(int, "drawings a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "superpoint": Recipe(
+        "key points and descriptors (SuperPoint), labels by homographic adaptation",
+        {
+            "size": Option(str, "small or paper, of the network"),
+            "start": Option(str, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
+            "homographies": Option(int, "homographies an image for the labels"),
+            "labels": Option(int, "key points an image"),
+            "loss": Option(str, "of the descriptors: infonce or hinge"),
+            "pairs": Option(int, "crop pairs a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
 }
 
 
