@@ -20,7 +20,8 @@ const Backend* cuda_backend() {
                                      .estimate = &cuda::estimate,
                                      .upgrade = &cuda::upgrade,
                                      .ridges = &cuda::ridges,
-                                     .refine = &cuda::refine};
+                                     .refine = &cuda::refine,
+                                     .warp = &cuda::warp};
   return &kTable;
 }
 
