@@ -95,7 +95,7 @@ def build(config: Config, threads: int) -> Pipeline:
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -133,3 +133,16 @@ def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
     from fastretina.methods.superpoint import SuperPointFeatures
 
     return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)
+
+
+@method(
+    "retina+superglue",
+    "key points of retina, matched by attention over both images; affine",
+    weights=("retina.onnx", "superglue_retina.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _retina_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("retina", config, threads)

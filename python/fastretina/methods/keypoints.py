@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastretina import ops
 from fastretina.config import Config
 from fastretina.errors import InvalidInput
+from fastretina.methods.pruning import locally_consistent
 from fastretina.transform import SINGLE_KINDS, Transform
 
 Floats32 = NDArray[np.float32]
@@ -100,7 +101,9 @@ class Seen:
 
 
 class Pipeline:
-    """See the module. ``polarities``: 2 tries MOVING's negative, too. ``kind`` of the transform, where "auto" asks."""
+    """See the module. ``polarities``: 2 tries MOVING's negative, too. ``kind`` of the transform and whether to
+    ``prune`` are what "auto" becomes.
+    """
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class Pipeline:
         threads: int,
         *,
         matches: Matches | None = None,
-        prune: Prunes | None = None,
+        prune: bool = False,
         polarities: int = 1,
         kind: str = "affine",
         threshold_px: float = 5.0,
@@ -117,7 +120,8 @@ class Pipeline:
         if config.transform == "dense":
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
         self.describe, self.threads, self.seed = describe, threads, config.seed
-        self.matches, self.prune = matches or mutual_nearest(), prune
+        self.matches = matches or mutual_nearest()
+        self.prune: Prunes | None = locally_consistent if {"on": True, "off": False}.get(config.prune, prune) else None
         self.polarities = polarities
         self.kind = kind if config.transform == "auto" else config.transform
         self.threshold_px = threshold_px

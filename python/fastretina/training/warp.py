@@ -29,6 +29,10 @@ class View:
         m = self.matrix.astype(np.float32)
         return np.stack([m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]], -1)
 
+    def to_source(self, points: np.ndarray) -> np.ndarray:
+        """View points ``(K, 2)`` → source pixels."""
+        return (points + self._bend_at(points)) @ self.matrix[:, :2].T + self.matrix[:, 2]
+
     def to_view(self, points: np.ndarray) -> np.ndarray:
         """Source points ``(K, 2)`` → view pixels; exact where the point lies inside the view."""
         inverse = np.linalg.inv(self.matrix[:, :2])

@@ -65,6 +65,18 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
+    "superglue": Recipe(
+        "matches of key points by attention over both images (SuperGlue), on the features of a finished network",
+        {
+            "front_end": Option(str, "whose features are matched: retina or superpoint"),
+            "views": Option(int, "views of each image that are described before the first step"),
+            "width": Option(int, "channels; 256 in the paper"),
+            "layers": Option(int, "self and cross attention in turn; 18 in the paper"),
+            "pairs": Option(int, "crop pairs a step"),
+            "points": Option(int, "key points of a view"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
 }
 
 
