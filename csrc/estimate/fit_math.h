@@ -179,7 +179,7 @@ FR_HD void promote(TransformKind kind, Model& model) {
 }
 
 // One Gauss-Newton step (exact for the linear kinds) from `model`. false: singular, `model` unchanged.
-FR_HD bool fit_step(const Moments& moments, const FitRules& rules, Model& model, Certainty* certainty = nullptr) {
+FR_HD_CALL bool fit_step(const Moments& moments, const FitRules& rules, Model& model, Certainty* certainty = nullptr) {
   switch (rules.kind) {
     case TransformKind::homography:
       return fitting::step_homography(moments.sum, rules.ridge, model, certainty);
