@@ -18,6 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
     "transform": ("auto", *SINGLE_KINDS[1:], "dense"),
+    "input": ("image", "vessels"),
     "prune": ("auto", "on", "off"),
 }
 MIN_SIDE_PX = 64  # of an image, and of the working size
@@ -38,6 +39,7 @@ class Config:
     max_keypoints: int | None = None
     working_size: int | None = None  # px, longer side at which the network sees an image
     transform: str = "auto"
+    input: str = "image"  # what methods by key points see: the image, or the map of its vessels; see methods/vessels.py
     prune: str = "auto"  # matches that their neighbours do not confirm; of the methods by key points
     seed: int = 0
 

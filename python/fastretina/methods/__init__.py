@@ -87,15 +87,17 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    if wanted.needs_torch and (find_spec("torch") is None or find_spec("safetensors") is None):
+    asked = f"method: {wanted.name!r}" if wanted.needs_torch else f"input: {config.input!r}"
+    heavy = wanted.needs_torch or config.input == "vessels"
+    if heavy and (find_spec("torch") is None or find_spec("safetensors") is None):
         remedy = "pip install 'fastretina[torch]'"
-        raise EngineError(f"method: {wanted.name!r} needs PyTorch and safetensors; remedy: {remedy}")
+        raise EngineError(f"{asked} needs PyTorch and safetensors; remedy: {remedy}")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform", "prune")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -119,6 +121,19 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "glampoints",
+    "key points learned for root-SIFT, pairs of one modality or of opposite polarity (GLAMPoints)",
+    weights=("glampoints.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _glampoints(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import glampoints, keypoints
+
+    return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")
 
 
 @method(

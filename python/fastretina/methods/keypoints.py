@@ -119,6 +119,10 @@ class Pipeline:
     ) -> None:
         if config.transform == "dense":
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
+        if config.input == "vessels":
+            from fastretina.methods.vessels import OnVessels
+
+            describe, polarities = OnVessels(describe, threads), 1
         self.describe, self.threads, self.seed = describe, threads, config.seed
         self.matches = matches or mutual_nearest()
         self.prune: Prunes | None = locally_consistent if {"on": True, "off": False}.get(config.prune, prune) else None

@@ -32,6 +32,8 @@ class Recipe:
     options: dict[str, Option] = field(default_factory=dict)
 
 
+UNET_OPTIONS = {"batch": Option(int, "crops, or pairs of crops, a step"), "rate": Option(float, "learning rate")}
+
 RECIPES: dict[str, Recipe] = {
     "retina": Recipe(
         "key points and descriptors on vessels, any modality (RetinaCraquelureNet)",
@@ -45,6 +47,8 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
+    "vessels": Recipe("vessel probability at full resolution, any modality (U-Net)", UNET_OPTIONS),
+    "glampoints": Recipe("key points that root-SIFT matches well (GLAMPoints)", UNET_OPTIONS),
     "magicpoint": Recipe(
         "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
         {
