@@ -16,7 +16,8 @@ pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
 pytest.importorskip("fastretina._core")
 
 import fastretina  # noqa: E402
-from fastretina import InvalidInput, Registrar  # noqa: E402
+from fastretina import EngineError, InvalidInput, Registrar  # noqa: E402
+from fastretina.methods import superglue  # noqa: E402
 from fastretina.methods.keypoints import Features  # noqa: E402
 from fastretina.methods.superglue import Matcher, points_of  # noqa: E402
 from fastretina.networks.superglue import Points, SuperGlue, SuperGlueSize, mutual, normalised, sinkhorn  # noqa: E402
@@ -329,6 +330,17 @@ def test_the_full_network_trains_and_ships(config: recipe.Config, tmp_path: Path
     assert set(matcher.facts["held_out"]) == {"loss", "precision", "recall"}
 
 
+def test_weights_for_other_features_are_refused(config: recipe.Config, monkeypatch: pytest.MonkeyPatch):
+    short = replace(config, steps=1, weights=config.data / "superglue_retina.safetensors")
+    run(recipe.build(short), short)
+    monkeypatch.setattr(superglue, "WEIGHTS", config.data)
+    made = superglue.pipeline("retina", fastretina.Config(method="retina+superglue"), 1)
+    assert made.weights_hash.startswith("corners+")
+    monkeypatch.setattr(Corners, "weights_hash", "other corners")
+    with pytest.raises(EngineError, match="was trained on other retina weights"):
+        superglue.pipeline("retina", fastretina.Config(method="retina+superglue"), 1)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
@@ -344,7 +356,7 @@ def test_misuse_of_the_recipe(config: recipe.Config, option: dict[str, object], 
 
 
 # ---- the methods ------------------------------------------------------------------------------------------------
-METHODS = ("retina+superglue",)
+METHODS = ("retina+superglue", "superpoint+superglue")
 
 
 @pytest.fixture(scope="module")

@@ -70,14 +70,14 @@ TABLES: dict[str, Table] = {
         ("n", "ME<5", "max<10", "Rep", "MIR", "refused", "silent", "median ms"),
     ),
     "B": Table(
-        _of_method("retina", "sift", "superpoint+mnn", "retina+superglue"),
+        _of_method("retina", "sift", "superpoint+mnn", "superpoint+superglue"),
         (Suite("synthetic CF-OCTA", modalities=(("CF", "OCTA"), ("OCTA", "CF"))),),
         _between("CF-OCTA", CF, OCTA),
         ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "median ms"),
         vessel_maps=True,
     ),
     "C": Table(
-        _of_method("retina", "superpoint+mnn", "retina+superglue", "sift"),
+        _of_method("retina", "superpoint+superglue", "sift"),
         (
             Suite("healthy", modalities=COLOUR, health="healthy"),
             Suite("diseased, one type", modalities=COLOUR, health="diseased"),

@@ -161,3 +161,16 @@ def _retina_superglue(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import superglue
 
     return superglue.pipeline("retina", config, threads)
+
+
+@method(
+    "superpoint+superglue",
+    "document C: learned key points, matched by attention over both images; affine",
+    weights=("superpoint.safetensors", "superglue_superpoint.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("superpoint", config, threads)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from fastretina.config import Config
+from fastretina.errors import EngineError
 from fastretina.methods import WEIGHTS
 from fastretina.methods.keypoints import Describes, Features, Indices, Pipeline
 from fastretina.networks.superglue import Points, SuperGlue, SuperGlueSize, mutual, normalised
@@ -52,9 +53,14 @@ FRONT_ENDS = {
 
 
 def pipeline(front_end: str, config: Config, threads: int) -> Pipeline:
-    """The method of a front end, with the weights that ship for it; both networks are named in the result."""
-    describe = FRONT_ENDS[front_end].build(config, threads)
-    matcher = Matcher(WEIGHTS / f"superglue_{front_end}.safetensors", threads)
+    """The method of a front end, with the weights that ship for it; both networks are named in the result.
+
+    Raises EngineError for weights that were trained on the features of another network.
+    """
+    describe, path = FRONT_ENDS[front_end].build(config, threads), WEIGHTS / f"superglue_{front_end}.safetensors"
+    matcher = Matcher(path, threads)
+    if matcher.facts["front_end"]["weights_hash"] != describe.weights_hash:
+        raise EngineError(f"weights: {path} was trained on other {front_end} weights; remedy: reinstall the package")
     made = Pipeline(describe, config, threads, matches=matcher)
     made.choices = describe.choices | {"network": f"{describe.choices['network']}+superglue"}
     made.weights_hash = f"{describe.weights_hash}+{matcher.weights_hash}"
