@@ -87,15 +87,16 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    if wanted.needs_torch and (find_spec("torch") is None or find_spec("safetensors") is None):
-        remedy = "pip install 'fastretina[torch]'"
-        raise EngineError(f"method: {wanted.name!r} needs PyTorch and safetensors; remedy: {remedy}")
+    translates = config.translate not in ("auto", "off")
+    if (wanted.needs_torch or translates) and (find_spec("torch") is None or find_spec("safetensors") is None):
+        asked = f"translate: {config.translate!r}" if translates else f"method: {wanted.name!r}"
+        raise EngineError(f"{asked} needs PyTorch and safetensors; remedy: pip install 'fastretina[torch]'")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "translate")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -111,7 +112,7 @@ def _sift(config: Config, threads: int) -> Pipeline:
 def _rootsift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
-    return keypoints.Pipeline(classical.RootSift(config), config, threads, polarities=2, kind="similarity")
+    return keypoints.Pipeline(classical.RootSift(config), config, threads, attempts=keypoints.BOTH_POLARITIES, kind="similarity")
 
 
 @method("symmetric-sift", "baseline for upright pairs, blind to polarity", licence=OPENCV, options=KEYPOINTS)

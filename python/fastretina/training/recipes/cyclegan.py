@@ -178,7 +178,7 @@ class Learner:
         with self._precision():
             losses["discriminator"] = self._discriminators((a.looks, b.looks), fakes)
         optimise(self.optimisers[1], losses["discriminator"], rate)
-        return {name: float(losses[name]) for name in self.columns}
+        return {name: losses[name].item() for name in self.columns}
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
