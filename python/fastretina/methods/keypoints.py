@@ -160,8 +160,7 @@ class Pipeline:
         """What ``torch_path.pipeline`` returns, by the same names: of the most confident attempt."""
         timings = dict.fromkeys(ROOMS, 0.0)
         tries = [
-            self._attempt(fixed, moving, looks, number, timings)
-            for number, looks in enumerate(self.attempts, start=1)
+            self._attempt(fixed, moving, looks, number, timings) for number, looks in enumerate(self.attempts, start=1)
         ]
         best = max(tries, key=lambda found: (found["confidence"], found["inlier"].sum()))
         return best | {"attempts": len(tries), "timings_ms": timings}

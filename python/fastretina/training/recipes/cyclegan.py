@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +17,13 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from torch import Tensor, nn
+from torch import Tensor
 
 from fastretina.config import nearest
+from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
 from fastretina.networks.cyclegan import LIMIT, Discriminator, Generator, GeneratorSize
+from fastretina.networks.weight_files import save_weights
 from fastretina.training.loop import RunConfig, optimise
 from fastretina.training.normalise import normalise
 from fastretina.training.sample import Sample
@@ -29,16 +32,17 @@ from fastretina.training.warp import random_view, sample_view
 
 
 class Pair(NamedTuple):
-    """Modalities A and B, and the resolutions (px per degree) at which both are seen."""
+    """Modalities A and B, the resolutions (px per degree) at which both are seen, and the longer side in use."""
 
     a: str
     b: str
     px_per_deg: tuple[float, float]
+    working_size: int
 
 
 PAIRS = {
-    "cf-octa": Pair("CF", "OCTA", (18.0, 32.0)),
-    "cf-fa": Pair("CF", "FA", (9.0, 22.0)),
+    "cf-octa": Pair("CF", "OCTA", (18.0, 36.0), 512),  # 14 to 28 degrees
+    "cf-fa": Pair("CF", "FA", (9.0, 22.0), 640),  # 29 to 71 degrees
 }
 SMALL_FIELD_DEG = 21  # of synthetic eyes: what is smaller was seen by OCT devices
 SYNTHETIC_PLANES = {("CF", False): (0,), ("FA", False): (1,), ("OCTA", True): (0, 1)}  # by modality and small field
@@ -53,7 +57,7 @@ class Config(RunConfig):
     pair: str = "cf-octa"
     channels: int = 16
     blocks: int = 4
-    crops: int = 2  # of each modality a step
+    crops: int = 1  # of each modality a step
     crop_px: int = 128
     rate: float = 4e-4
     cycle_weight: float = 10.0
@@ -171,7 +175,9 @@ class Learner:
         a, b = batch
         with self._precision():
             fakes, losses = self._generators(a, b)
-        total = losses["adversary"] + config.cycle_weight * losses["cycle"] + config.identity_weight * losses["identity"]
+        total = (
+            losses["adversary"] + config.cycle_weight * losses["cycle"] + config.identity_weight * losses["identity"]
+        )
         optimise(self.optimisers[0], total, rate)
         for judge in (self.judge_a, self.judge_b):
             judge.requires_grad_(True)
@@ -237,6 +243,28 @@ class Learner:
         for optimiser, kept in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(kept)
         self.pools = [list(kept) for kept in state["pools"]]
+
+    def release(self, path: Path) -> None:
+        """The generator of A in the look of B."""
+        config = self.config
+        facts = {
+            "architecture": "CycleGAN generator (networks/cyclegan.py)",
+            "size": self.size.as_dict(),
+            "parameters": sum(p.numel() for p in self.to_b.parameters()),
+            "pair": config.pair,
+            "working_size": PAIRS[config.pair].working_size,
+            "sets": config.sets,
+            "licence": LICENCES[config.sets],
+            "non_commercial": config.sets != "clean",
+            "data": sorted({s.name.split("/")[0] for source in self.sources for s, _ in source.planes}),
+            "images": [len(source.planes) for source in self.sources],
+            "synthetic_eyes": config.synthetic,
+            "steps": self.step,
+            "crops": config.crops,
+            "seed": config.seed,
+            "date": date.today().isoformat(),
+        }
+        save_weights(self.to_b, path, facts)
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:

@@ -1,0 +1,217 @@
+"""CycleGAN: networks, unpaired crops, a run that is killed and resumed, and translation before key points."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="CycleGAN needs torch (fastretina[torch])")
+cv2 = pytest.importorskip("cv2", reason="training needs OpenCV")
+pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
+pytest.importorskip("safetensors", reason="weight files need safetensors (fastretina[torch])")
+
+from fastretina import InvalidInput, Registrar  # noqa: E402
+from fastretina.config import Config as RegistrarConfig  # noqa: E402
+from fastretina.networks import cyclegan  # noqa: E402
+from fastretina.networks.weight_files import load_weights  # noqa: E402
+from fastretina.synth import synthetic_pair  # noqa: E402
+from fastretina.training import loop  # noqa: E402
+from fastretina.training.recipes import cyclegan as recipe  # noqa: E402
+from fastretina.training.sample import Sample  # noqa: E402
+
+TINY = {"channels": 4, "blocks": 1, "crops": 2, "crop_px": 64, "pool": 3, "threads": 1, "progress": False}
+
+
+# ---- networks ---------------------------------------------------------------------------------------------------
+def test_a_generator_keeps_the_size_and_the_range():
+    network = cyclegan.Generator(cyclegan.GeneratorSize(4, 1)).eval()
+    found = network(torch.rand(2, 1, 40, 64) * 2 - 1)
+    assert found.shape == (2, 1, 40, 64)
+    assert found.abs().max() <= 1
+
+
+def test_the_default_is_small():
+    assert sum(p.numel() for p in cyclegan.Generator().parameters()) * 2 < 1e6  # bytes in half precision
+
+
+def test_with_symmetric_kernels_a_mirrored_image_is_translated_to_the_mirrored_image():
+    """Nothing in the architecture prefers a side: no half pixel is lost on the way down or up."""
+    network = cyclegan.Generator(cyclegan.GeneratorSize(4, 2)).eval()
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.weight += part.weight.flip(-1)
+                part.weight += part.weight.flip(-2)
+        plane = torch.rand(1, 1, 48, 64) * 2 - 1
+        found = network(plane)
+        assert found.std() > 1e-3
+        for axis in (-1, -2):
+            torch.testing.assert_close(network(plane.flip(axis)), found.flip(axis), atol=1e-4, rtol=0)
+
+
+def test_misshapen_planes_are_refused():
+    network = cyclegan.Generator(cyclegan.GeneratorSize(4, 1))
+    for shape in ((1, 1, 42, 64), (1, 3, 64, 64), (64, 64)):
+        with pytest.raises(InvalidInput, match="plane: got"):
+            network(torch.zeros(shape))
+
+
+def test_a_discriminator_judges_patches_of_70_px():
+    judge = cyclegan.Discriminator(4)
+    assert judge(torch.zeros(1, 1, 128, 128)).shape == (1, 1, 14, 14)
+    for part in judge.modules():  # normalisation sees the whole image; a verdict's own patch is what is left
+        for name, child in part.named_children():
+            if isinstance(child, torch.nn.InstanceNorm2d):
+                setattr(part, name, torch.nn.Identity())
+    plane = torch.rand(1, 1, 128, 128, requires_grad=True)
+    judge(plane)[0, 0, 7, 7].backward()
+    seen = plane.grad[0, 0].abs() > 0
+    assert seen.any(0).sum() == 70
+    assert seen.any(1).sum() == 70
+
+
+# ---- crops ------------------------------------------------------------------------------------------------------
+def striped(name: str, px_per_deg: float, field_deg: float = 12.0, period_deg: float = 1.0) -> Sample:
+    side = round(field_deg * px_per_deg)
+    wave = 128 + 100 * np.sin(2 * np.pi * np.arange(side) / (period_deg * px_per_deg))
+    plane = np.repeat(wave.astype(np.uint8)[None], side, axis=0)
+    none = np.zeros((0, 2), np.float32)
+    return Sample(name, 1.0, px_per_deg, plane[None], np.ones_like(plane), plane, none, none, False)
+
+
+def period_px(look: np.ndarray) -> float:
+    """Of stripes in any direction."""
+    power = np.abs(np.fft.fft2(look - look.mean(), (1024, 1024))) ** 2
+    y, x = np.unravel_index(np.argmax(power), power.shape)
+    return 1024 / float(np.hypot(*(min(int(k), 1024 - int(k)) for k in (y, x))))
+
+
+@pytest.mark.parametrize("px_per_deg", [9.0, 27.0])
+def test_crops_show_a_degree_on_as_many_pixels_whatever_the_image(px_per_deg):
+    planes = recipe.planes_of([striped("drive/a", px_per_deg)], "CF")
+    found = recipe.Source(planes, (16.0, 16.0), 96).crops([1], 4)
+    for look in found.looks.numpy():
+        assert abs(period_px(look[0]) - 16) < 1.5  # a view is stretched by some percent
+
+
+def test_a_crop_depends_on_seed_step_and_place_only():
+    source = recipe.Source(recipe.planes_of([striped("drive/a", 20.0), striped("hrf/b", 14.0)], "CF"), (10, 20), 64)
+    first, again, other = (source.crops(seed, 2).looks for seed in ([0, 5], [0, 5], [0, 6]))
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+    assert (first != other).any()
+    torch.testing.assert_close(source.crops([0, 5], 1).looks, first[:1], rtol=0, atol=0)
+
+
+def test_modalities_are_told_apart():
+    wide, small = striped("synthetic/1", 20.0, 40.0), striped("synthetic/2", 27.0, 15.0)
+    samples = [striped("drive/a", 12.0), striped("octa_synth/b", 27.0), striped("ffa_huapu4_fa/c", 10.0), wide, small]
+    names = {m: [(s.name, i) for s, i in recipe.planes_of(samples, m)] for m in ("CF", "OCTA", "FA")}
+    assert names["CF"] == [("drive/a", 0), ("synthetic/1", 0)]
+    assert names["OCTA"] == [("octa_synth/b", 0), ("synthetic/2", 0), ("synthetic/2", 1)]
+    assert names["FA"] == [("ffa_huapu4_fa/c", 0), ("synthetic/1", 1)]
+
+
+# ---- a run ------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pictures of synthetic eyes under the names of sets."""
+    root = tmp_path_factory.mktemp("data")
+    for seed in range(2):
+        pair = synthetic_pair(seed, (200, 200), ("CF", "OCTA"), "easy")
+        for place, picture in (("drive/images", pair.fixed[..., ::-1]), ("octa_synth/images", pair.moving)):
+            (root / place).mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(root / place / f"{seed}.png"), picture)
+    return root
+
+
+def config(folder: Path, out: Path, **keywords: object) -> recipe.Config:
+    return recipe.Config(**{"data": folder, "out": out, "bf16": False, **TINY, **keywords})
+
+
+def test_a_run_that_is_killed_and_resumed_ends_as_if_it_had_not_been(folder, tmp_path):
+    whole = config(folder, tmp_path / "whole", steps=6)
+    loop.run(recipe.build(whole), whole)
+    part = config(folder, tmp_path / "part", steps=3)
+    loop.run(recipe.build(part), part)
+    rest = config(folder, tmp_path / "part", steps=6, resume=True)
+    # what a run of 3 steps thinks of its progress differs: the rate has begun to fall
+    state = [loop.load_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "part")]
+    assert [s["step"] for s in state] == [6, 3]
+    learner = recipe.build(rest)
+    loop.run(learner, rest)
+    assert learner.step == 6
+    assert [len(pool) for pool in learner.pools] == [3, 3]
+    steps = [(tmp_path / "part" / "log.csv").open(newline="")]
+    rows = list(csv.DictReader(steps[0]))
+    assert rows[-1]["step"] == "6"
+    assert all(np.isfinite(float(rows[-1][name])) for name in learner.columns)
+
+
+def test_the_same_run_twice_and_one_that_goes_on(folder, tmp_path):
+    def stepped(learner: recipe.Learner, count: int) -> recipe.Learner:
+        batches = learner.batches()
+        for _ in range(count):
+            learner.update(next(batches), 0.25)
+            learner.step += 1
+        return learner
+
+    options = {"steps": 100}
+    whole = stepped(recipe.build(config(folder, tmp_path, **options)), 5)
+    half = stepped(recipe.build(config(folder, tmp_path, **options)), 2)
+    resumed = recipe.build(config(folder, tmp_path, **options, seed=0))
+    resumed.restore(half.state())
+    resumed.step = half.step
+    stepped(resumed, 3)
+    for name, network in whole.networks.items():
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(
+                value, resumed.networks[name].state_dict()[key], rtol=0, atol=0, msg=f"{name} {key}"
+            )
+    other = recipe.build(config(folder, tmp_path, **options, channels=8))
+    with pytest.raises(InvalidInput, match="resume: .* another size"):
+        other.restore(half.state())
+
+
+def test_a_discriminator_sees_earlier_translations_half_of_the_time(folder, tmp_path):
+    learner = recipe.build(config(folder, tmp_path, steps=1))
+    pool: list[torch.Tensor] = []
+    rng = np.random.default_rng(0)
+    seen = [int(learner._pooled(pool, torch.tensor(i), rng)) for i in range(2003)]
+    assert seen[:3] == [0, 1, 2]
+    fresh = sum(i == got for i, got in enumerate(seen[3:], start=3))
+    assert 900 < fresh < 1100  # of 2000; more than four deviations
+    earlier = [got for i, got in enumerate(seen[3:], start=3) if got != i]
+    assert len(set(earlier)) == len(earlier)  # each is given back once
+
+
+def test_the_sheet_and_what_is_released(folder, tmp_path):
+    settings = config(folder, tmp_path, steps=1, weights=tmp_path / "a.safetensors")
+    learner = recipe.build(settings)
+    loop.run(learner, settings, lambda learner: learner.sheet(tmp_path / "samples.png"))
+    sheet = cv2.imread(str(tmp_path / "samples.png"), cv2.IMREAD_UNCHANGED)
+    assert sheet.shape == (6 * 64, 5 * 64)
+    network, facts, _ = load_weights(
+        lambda f: cyclegan.Generator(cyclegan.GeneratorSize(**f["size"])), tmp_path / "a.safetensors"
+    )
+    assert facts["pair"] == "cf-octa"
+    assert facts["non_commercial"] is True
+    plane = torch.rand(1, 1, 64, 64) * 2 - 1
+    with torch.no_grad():
+        torch.testing.assert_close(network(plane), learner.to_b(plane), atol=2e-2, rtol=0)  # half precision
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"pair": "cf-octo"}, "pair: got 'cf-octo'; did you mean 'cf-octa'"),
+        ({"crop_px": 60}, "crop_px: got 60"),
+        ({"crops": 0}, "crops: must be positive"),
+        ({"pair": "cf-fa"}, "data: no FA image in"),
+    ],
+)
+def test_options_that_cannot_be_used(folder, tmp_path, keywords, message):
+    with pytest.raises(InvalidInput, match=message):
+        recipe.build(config(folder, tmp_path, steps=1, **keywords))
