@@ -26,7 +26,7 @@ class Translator:
     """The generator of a translation, by its name."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
-        self.network, facts, self.weights_hash = load_weights(_generator, WEIGHTS / WEIGHT_FILES[name])
+        self.network, facts, self.weights_hash = load_weights(generator, WEIGHTS / WEIGHT_FILES[name])
         self.working_size, self.threads = int(facts["working_size"]), threads
 
     def look(self, image: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
@@ -66,7 +66,8 @@ class Translations:
         self.attempts: Attempts = tuple(pair for a, b in looks for pair in ((a, b), (b, a)))
 
 
-def _generator(facts: dict[str, Any]) -> Generator:
+def generator(facts: dict[str, Any]) -> Generator:
+    """The network that a weight file describes."""
     return Generator(GeneratorSize(**facts["size"]))
 
 

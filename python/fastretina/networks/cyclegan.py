@@ -13,6 +13,7 @@ Source: Zhu, Park, Isola, Efros, "Unpaired Image-to-Image Translation using Cycl
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ __all__ = ["LIMIT", "PAD_MULTIPLE", "Discriminator", "Generator", "GeneratorSize
 PAD_MULTIPLE = 4
 """Height and width of a generator's input have to be multiples of this."""
 LIMIT = 3.0
-"""Local deviations that a look shows as -1 and 1: what a generator sees is a normalised plane divided by it, clipped."""
+"""What a generator sees is a normalised plane divided by this, clipped: so many local deviations are -1 and 1."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = (1, channels, 2 * channels, 4 * channels, 4 * channels)
         layers: list[nn.Module] = []
-        for i, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for i, (inputs, outputs) in enumerate(pairwise(widths)):
             layers.append(nn.Conv2d(inputs, outputs, 4, 1 if i == 3 else 2, 1, bias=i == 0))
             layers += [nn.InstanceNorm2d(outputs)] * (i > 0) + [nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], 1, 4, padding=1))

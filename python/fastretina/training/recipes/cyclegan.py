@@ -175,10 +175,8 @@ class Learner:
         a, b = batch
         with self._precision():
             fakes, losses = self._generators(a, b)
-        total = (
-            losses["adversary"] + config.cycle_weight * losses["cycle"] + config.identity_weight * losses["identity"]
-        )
-        optimise(self.optimisers[0], total, rate)
+        weighted = config.cycle_weight * losses["cycle"] + config.identity_weight * losses["identity"]
+        optimise(self.optimisers[0], losses["adversary"] + weighted, rate)
         for judge in (self.judge_a, self.judge_b):
             judge.requires_grad_(True)
         with self._precision():
