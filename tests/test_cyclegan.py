@@ -13,10 +13,11 @@ cv2 = pytest.importorskip("cv2", reason="training needs OpenCV")
 pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
 pytest.importorskip("safetensors", reason="weight files need safetensors (fastretina[torch])")
 
-from fastretina import InvalidInput  # noqa: E402
+from fastretina import EngineError, InvalidInput, Registrar, methods, ops  # noqa: E402
+from fastretina.config import Config as RegistrarConfig  # noqa: E402
 from fastretina.methods import translation  # noqa: E402
 from fastretina.networks import cyclegan  # noqa: E402
-from fastretina.networks.weight_files import load_weights  # noqa: E402
+from fastretina.networks.weight_files import load_weights, save_weights  # noqa: E402
 from fastretina.synth import synthetic_pair  # noqa: E402
 from fastretina.training import loop  # noqa: E402
 from fastretina.training.recipes import cyclegan as recipe  # noqa: E402
@@ -183,7 +184,8 @@ def test_a_discriminator_sees_earlier_translations_half_of_the_time(folder, tmp_
 def test_the_sheet_and_what_is_released(folder, tmp_path):
     settings = config(folder, tmp_path, steps=1, weights=tmp_path / "a.safetensors")
     learner = recipe.build(settings)
-    loop.run(learner, settings, lambda learner: learner.sheet(tmp_path / "samples.png"))
+    loop.run(learner, settings)
+    learner.sheet(tmp_path / "samples.png")
     sheet = cv2.imread(str(tmp_path / "samples.png"), cv2.IMREAD_UNCHANGED)
     assert sheet.shape == (6 * 64, 5 * 64)
     network, facts, _ = load_weights(translation.generator, tmp_path / "a.safetensors")
@@ -206,3 +208,80 @@ def test_the_sheet_and_what_is_released(folder, tmp_path):
 def test_options_that_cannot_be_used(folder, tmp_path, keywords, message):
     with pytest.raises(InvalidInput, match=message):
         recipe.build(config(folder, tmp_path, steps=1, **keywords))
+
+
+# ---- translation ------------------------------------------------------------------------------------------------
+class Negative(torch.nn.Module):
+    """Stands in for a generator."""
+
+    def forward(self, plane: torch.Tensor) -> torch.Tensor:
+        return -plane
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an untrained generator for every translation."""
+    for file in translation.WEIGHT_FILES.values():
+        network = cyclegan.Generator(cyclegan.GeneratorSize(4, 1))
+        save_weights(network, tmp_path / file, {"size": network.size.as_dict(), "working_size": 320})
+    monkeypatch.setattr(translation, "WEIGHTS", tmp_path)
+    return tmp_path
+
+
+def test_a_look_is_the_normalised_plane(weights):
+    image = synthetic_pair(3, (200, 160), ("CF", "FA"), "easy").fixed
+    translator = translation.Translator("cf-fa")
+    look, scale = translator.look(image)
+    assert look.dtype == np.uint8
+    assert look.shape == (256, 320)
+    assert scale == 1.6
+    plane = ops.image(image, working_size=320).plane[:256, :320]
+    np.testing.assert_allclose(look / 127.5 - 1, np.clip(plane / cyclegan.LIMIT, -1, 1), atol=0.5 / 127.5 + 1e-6)
+    translator.network = Negative()
+    shown, again = translator.translated(image)
+    assert again == scale
+    assert np.abs(shown.astype(int) + look - 255).max() <= 1
+
+
+def test_what_is_found_in_a_look_is_where_it_is_in_the_image(weights, monkeypatch):
+    """MOVING is FIXED's negative, cut: SIFT alone sees nothing in common, and with the translation all of it."""
+    monkeypatch.setattr(translation.Translator, "translated", _negative)
+    eye = synthetic_pair(5, (420, 420), ("CF", "FA"), "easy").fixed[..., 1]
+    cut, points = 255 - eye[20:, 14:], np.random.default_rng(0).uniform(120, 300, (50, 2))
+    assert not Registrar(method="sift", threads=1).register(eye, cut).ok
+    for fixed, moving, truth in ((eye, cut, (14, 20)), (cut, eye, (-14, -20))):
+        result = Registrar(method="sift", threads=1, translate="cf-fa").register(fixed, moving)
+        assert result.ok
+        assert result.choices["translate"] == "cf-fa"
+        assert np.linalg.norm(result.transform(points) - points - truth, axis=1).max() < 0.5
+        assert result.weights_hash
+
+
+def _negative(self: translation.Translator, image: np.ndarray) -> tuple[np.ndarray, float]:
+    look, scale = self.look(image)
+    return 255 - look, scale
+
+
+def test_an_untrained_translation_is_refused_rather_than_believed(weights):
+    pair = synthetic_pair(5, (300, 300), ("CF", "OCTA"), "easy")
+    result = Registrar(method="sift", threads=1, translate="cf-octa").register(pair.fixed, pair.moving)
+    assert not result.ok
+    assert result.choices["attempts"] in (1, 2)
+
+
+def test_a_translation_is_an_option_of_methods_by_key_points(tmp_path, monkeypatch):
+    with pytest.raises(InvalidInput, match="translate: got 'cf-oct'; did you mean 'cf-octa'"):
+        RegistrarConfig(method="sift", translate="cf-oct")
+    with pytest.raises(InvalidInput, match="translate: got 'cf-fa', which means nothing to method 'retina'"):
+        RegistrarConfig(translate="cf-fa")
+    monkeypatch.setattr(translation, "WEIGHTS", tmp_path)
+    with pytest.raises(EngineError, match=r"weights: .* is missing"):
+        Registrar(method="sift", translate="cf-fa")
+    black = np.zeros((80, 80), np.uint8)
+    assert "translate" not in Registrar(method="sift", translate="off").register(black, black).choices
+
+
+def test_a_translation_without_its_libraries_says_so(monkeypatch):
+    monkeypatch.setattr(methods, "find_spec", lambda name: None)
+    with pytest.raises(EngineError, match=r"translate: 'cf-fa' needs PyTorch.*fastretina\[torch\]"):
+        Registrar(method="sift", translate="cf-fa")

@@ -55,7 +55,7 @@ class Config(RunConfig):
     """``pair``: a key of ``PAIRS``. Weights of the losses are the paper's: cycle 10, identity half of it.
 
     Ours is the last one: a cycle is closed as well by a generator that paints vessels beside where they are.  Vessels
-    are dark in A and bright in B, so at first, until ``negative_until`` of the run, translations are drawn to negatives.
+    are dark in A and bright in B, so until ``negative_until`` of the run translations are drawn to negatives.
     """
 
     pair: str = "cf-octa"
