@@ -53,7 +53,7 @@ class Translator:
         seen = ops.image(image, working_size=self.working_size, threads=self.threads)
         height, width = seen.gray.shape
         plane = np.clip(seen.plane[:height, :width] / np.float32(LIMIT), -1, 1)
-        return plane, seen.scale, seen.mask[:height, :width]
+        return plane.astype(np.float32), seen.scale, seen.mask[:height, :width]
 
 
 class Translations:
