@@ -169,6 +169,14 @@ def test_a_resumed_learner_takes_the_same_steps(folder, tmp_path):
         other.restore(half.state())
 
 
+@pytest.mark.parametrize("turn", range(8))
+def test_the_way_back_turns_back(turn):
+    plane = torch.arange(9.0).reshape(1, 1, 3, 3)
+    there = recipe.turned(plane, turn)
+    torch.testing.assert_close(recipe.turned_back(there, turn), plane, rtol=0, atol=0)
+    assert (turn == 0) == bool((there == plane).all())
+
+
 def test_a_discriminator_sees_earlier_translations_half_of_the_time(folder, tmp_path):
     learner = recipe.build(config(folder, tmp_path, steps=1))
     pool: list[torch.Tensor] = []
@@ -184,8 +192,7 @@ def test_a_discriminator_sees_earlier_translations_half_of_the_time(folder, tmp_
 def test_the_sheet_and_what_is_released(folder, tmp_path):
     settings = config(folder, tmp_path, steps=1, weights=tmp_path / "a.safetensors")
     learner = recipe.build(settings)
-    loop.run(learner, settings)
-    learner.sheet(tmp_path / "samples.png")
+    loop.run(learner, settings, recipe.on_checkpoint)
     sheet = cv2.imread(str(tmp_path / "samples.png"), cv2.IMREAD_UNCHANGED)
     assert sheet.shape == (6 * 64, 5 * 64)
     network, facts, _ = load_weights(translation.generator, tmp_path / "a.safetensors")

@@ -45,6 +45,16 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
+    "cyclegan": Recipe(
+        "one modality in the look of another, from images that are no pairs (CycleGAN)",
+        {
+            "pair": Option(str, "cf-octa or cf-fa"),
+            "channels": Option(int, "of the generators at full resolution"),
+            "blocks": Option(int, "residual blocks of the generators"),
+            "crops": Option(int, "crops of each modality a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
 }
 
 

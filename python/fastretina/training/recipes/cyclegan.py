@@ -54,8 +54,8 @@ SHOWN = 5  # images of each modality on the sample sheet
 class Config(RunConfig):
     """``pair``: a key of ``PAIRS``. Weights of the losses are the paper's: cycle 10, identity half of it.
 
-    Ours is the last one: a cycle is closed as well by a generator that paints vessels beside where they are.  Vessels
-    are dark in A and bright in B, so until ``negative_until`` of the run translations are drawn to negatives.
+    Ours is the last one: vessels are dark in A and bright in B, so until ``negative_until`` of the run translations are
+    drawn to negatives, lest vessels are painted beside where they are.
     """
 
     pair: str = "cf-octa"
@@ -203,8 +203,10 @@ class Learner:
         into_b = self.to_b(torch.cat([a.looks, b.looks[:same]])).float()
         into_a = self.to_a(torch.cat([b.looks, a.looks[:same]])).float()
         fake_b, fake_a = into_b[:count] * a.masks, into_a[:count] * b.masks
-        back_a = self.to_a(fake_b).float() * a.masks
-        back_b = self.to_b(fake_a).float() * b.masks
+        # A shift on the way there and the opposite one on the way back would close a cycle, but for a turn between them.
+        turn = 1 + self.step % 7
+        back_a = turned_back(self.to_a(turned(fake_b, turn)).float(), turn) * a.masks
+        back_b = turned_back(self.to_b(turned(fake_a, turn)).float(), turn) * b.masks
         same_b, same_a = into_b[count:] * b.masks[:same], into_a[count:] * a.masks[:same]
         losses = {
             "adversary": _squares(self.judge_a(fake_a), 1.0) + _squares(self.judge_b(fake_b), 1.0),
@@ -286,6 +288,22 @@ class Learner:
         if not cv2.imwrite(str(temporary), np.round(127.5 * (picture + 1)).astype(np.uint8)):
             raise OSError(f"{path}: cannot be written")
         temporary.replace(path)
+
+
+def turned(planes: Tensor, turn: int) -> Tensor:
+    """``(..., S, S)`` by ``turn`` % 4 quarters, from 4 on mirrored before."""
+    return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, (-2, -1))
+
+
+def turned_back(planes: Tensor, turn: int) -> Tensor:
+    """The inverse of ``turned``."""
+    planes = torch.rot90(planes, -(turn % 4), (-2, -1))
+    return planes.flip(-1) if turn >= 4 else planes
+
+
+def on_checkpoint(learner: Learner) -> None:
+    """The sample sheet of a run: ``samples.png``."""
+    learner.sheet(learner.config.out / "samples.png")
 
 
 def _squares(judged: Tensor, target: float) -> Tensor:
