@@ -195,12 +195,13 @@ def test_the_sheet_and_what_is_released(folder, tmp_path):
     loop.run(learner, settings, recipe.on_checkpoint)
     sheet = cv2.imread(str(tmp_path / "samples.png"), cv2.IMREAD_UNCHANGED)
     assert sheet.shape == (6 * 64, 5 * 64)
-    network, facts, _ = load_weights(translation.generator, tmp_path / "a.safetensors")
-    assert facts["pair"] == "cf-octa"
+    networks, facts, _ = load_weights(translation.generators, tmp_path / "a.safetensors")
+    assert list(networks) == facts["translations"] == ["cf-octa", "octa-cf"]
     assert facts["non_commercial"] is True
     plane = torch.rand(1, 1, 64, 64) * 2 - 1
     with torch.no_grad():
-        torch.testing.assert_close(network(plane), learner.to_b(plane), atol=2e-2, rtol=0)  # half precision
+        for name, own in (("cf-octa", learner.to_b), ("octa-cf", learner.to_a)):
+            torch.testing.assert_close(networks[name](plane), own(plane), atol=2e-2, rtol=0)  # half precision
 
 
 @pytest.mark.parametrize(
@@ -228,9 +229,9 @@ class Negative(torch.nn.Module):
 @pytest.fixture
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with an untrained generator for every translation."""
-    for file in translation.WEIGHT_FILES.values():
-        network = cyclegan.Generator(cyclegan.GeneratorSize(4, 1))
-        save_weights(network, tmp_path / file, {"size": network.size.as_dict(), "working_size": 320})
+    for pair in ("cf-octa", "octa-cf"), ("cf-fa", "fa-cf"):
+        facts = {"size": {"channels": 4, "blocks": 1}, "translations": pair, "working_size": 320}
+        save_weights(translation.generators(facts), tmp_path / translation.WEIGHT_FILES[pair[0]], facts)
     monkeypatch.setattr(translation, "WEIGHTS", tmp_path)
     return tmp_path
 

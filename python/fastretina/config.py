@@ -18,7 +18,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
     "transform": ("auto", *SINGLE_KINDS[1:], "dense"),
-    "translate": ("auto", "off", "cf-octa", "cf-fa"),
+    "translate": ("auto", "off", "cf-octa", "octa-cf", "cf-fa", "fa-cf"),
 }
 MIN_SIDE_PX = 64  # of an image, and of the working size
 MAX_THREADS = 1024

@@ -19,14 +19,16 @@ from fastretina.methods.keypoints import Attempts, Look
 from fastretina.networks.cyclegan import LIMIT, PAD_MULTIPLE, Generator, GeneratorSize
 from fastretina.networks.weight_files import load_weights
 
-WEIGHT_FILES = {"cf-octa": "cyclegan_cf_octa.safetensors", "cf-fa": "cyclegan_cf_fa.safetensors"}
+_OCTA, _FA = "cyclegan_cf_octa.safetensors", "cyclegan_cf_fa.safetensors"
+WEIGHT_FILES = {"cf-octa": _OCTA, "octa-cf": _OCTA, "cf-fa": _FA, "fa-cf": _FA}
 
 
 class Translator:
     """The generator of a translation, by its name."""
 
     def __init__(self, name: str, threads: int = 1) -> None:
-        self.network, facts, self.weights_hash = load_weights(generator, WEIGHTS / WEIGHT_FILES[name])
+        networks, facts, self.weights_hash = load_weights(generators, WEIGHTS / WEIGHT_FILES[name])
+        self.network = networks[name]
         self.working_size, self.threads = int(facts["working_size"]), threads
 
     def look(self, image: NDArray[Any]) -> tuple[NDArray[np.uint8], float]:
@@ -66,9 +68,9 @@ class Translations:
         self.attempts: Attempts = tuple(pair for a, b in looks for pair in ((a, b), (b, a)))
 
 
-def generator(facts: dict[str, Any]) -> Generator:
-    """The network that a weight file describes."""
-    return Generator(GeneratorSize(**facts["size"]))
+def generators(facts: dict[str, Any]) -> torch.nn.ModuleDict:
+    """What a weight file holds: a generator each translation."""
+    return torch.nn.ModuleDict({name: Generator(GeneratorSize(**facts["size"])) for name in facts["translations"]})
 
 
 def _gray(plane: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -107,7 +107,8 @@ def optimise(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, 
 def run(learner: Learner, config: RunConfig, on_checkpoint: Callable[[Learner], None] | None = None) -> Path:
     """Run or resume a training; returns the path of the last checkpoint (``out/last.pt``).
 
-    A recipe's module may have ``on_checkpoint``: called whenever a checkpoint was written, the last one included. Raises ``InvalidInput`` for ``resume`` without a checkpoint, or with one of another run.
+    ``on_checkpoint`` is called after every checkpoint, the last one included. Raises ``InvalidInput`` for ``resume``
+    without a checkpoint, or with one of another run.
     """
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = config.out / "last.pt", config.out / "log.csv"

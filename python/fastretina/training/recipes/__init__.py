@@ -1,7 +1,7 @@
 """How each network is trained: one module a recipe. Importing this package imports neither torch nor a recipe.
 
 A recipe's module has ``Config``, a ``loop.RunConfig`` with the recipe's own options as further fields, and
-``build(config)``, which returns the ``loop.Learner`` of a run.
+``build(config)``, which returns the ``loop.Learner`` of a run; it may have ``on_checkpoint(learner)``.
 """
 
 from __future__ import annotations

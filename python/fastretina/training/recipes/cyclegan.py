@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as functional
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastretina.config import nearest
 from fastretina.engines.release import LICENCES
@@ -203,7 +203,7 @@ class Learner:
         into_b = self.to_b(torch.cat([a.looks, b.looks[:same]])).float()
         into_a = self.to_a(torch.cat([b.looks, a.looks[:same]])).float()
         fake_b, fake_a = into_b[:count] * a.masks, into_a[:count] * b.masks
-        # A shift on the way there and the opposite one on the way back would close a cycle, but for a turn between them.
+        # A shift there and the opposite one back would close a cycle: not with a turn between them.
         turn = 1 + self.step % 7
         back_a = turned_back(self.to_a(turned(fake_b, turn)).float(), turn) * a.masks
         back_b = turned_back(self.to_b(turned(fake_a, turn)).float(), turn) * b.masks
@@ -253,13 +253,15 @@ class Learner:
         self.pools = [list(kept) for kept in state["pools"]]
 
     def release(self, path: Path) -> None:
-        """The generator of A in the look of B."""
+        """Both generators, in one file."""
         config = self.config
+        there, back = config.pair, "-".join(reversed(config.pair.split("-")))
+        network = nn.ModuleDict({there: self.to_b, back: self.to_a})
         facts = {
-            "architecture": "CycleGAN generator (networks/cyclegan.py)",
+            "architecture": "CycleGAN generators (networks/cyclegan.py)",
+            "translations": list(network),
             "size": self.size.as_dict(),
-            "parameters": sum(p.numel() for p in self.to_b.parameters()),
-            "pair": config.pair,
+            "parameters": sum(p.numel() for p in network.parameters()),
             "working_size": PAIRS[config.pair].working_size,
             "sets": config.sets,
             "licence": LICENCES[config.sets],
@@ -267,12 +269,14 @@ class Learner:
             "data": sorted({s.name.split("/")[0] for source in self.sources for s, _ in source.planes}),
             "images": [len(source.planes) for source in self.sources],
             "synthetic_eyes": config.synthetic,
+            "synthetic_share": config.synthetic_share,
             "steps": self.step,
+            "minutes": config.minutes,
             "crops": config.crops,
             "seed": config.seed,
             "date": date.today().isoformat(),
         }
-        save_weights(self.to_b, path, facts)
+        save_weights(network, path, facts)
 
     @torch.no_grad()
     def sheet(self, path: Path) -> None:
