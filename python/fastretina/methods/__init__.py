@@ -112,9 +112,7 @@ def _sift(config: Config, threads: int) -> Pipeline:
 def _rootsift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
-    return keypoints.Pipeline(
-        classical.RootSift(config), config, threads, attempts=keypoints.BOTH_POLARITIES, kind="similarity"
-    )
+    return keypoints.Pipeline(classical.RootSift(config), config, threads, polarities=2, kind="similarity")
 
 
 @method("symmetric-sift", "baseline for upright pairs, blind to polarity", licence=OPENCV, options=KEYPOINTS)

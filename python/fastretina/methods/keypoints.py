@@ -59,8 +59,7 @@ class Look(NamedTuple):
 
 
 Attempts = tuple[tuple[Look, Look], ...]  # looks of FIXED and MOVING, one pair after the other
-PLAIN: Attempts = ((Look(), Look()),)
-BOTH_POLARITIES: Attempts = (*PLAIN, (Look(), Look(inverted=True)))
+POLARITIES: Attempts = ((Look(), Look()), (Look(), Look(inverted=True)))
 Matches = Callable[[Features, Features, tuple[int, int], tuple[int, int]], Indices]  # FIXED, MOVING, their sizes
 Prunes = Callable[[Floats32, Floats32], NDArray[np.bool_]]  # matched FIXED, MOVING points (M, 2) -> which to keep
 
@@ -114,8 +113,9 @@ class Seen:
 
 
 class Pipeline:
-    """See the module. The most confident of the ``attempts`` is the answer. ``kind`` of the transform and ``translate``
-    (names of ``translation.py``, tried after the images as they are) are what "auto" becomes.
+    """See the module. ``polarities``: 2 tries MOVING's negative, too; the more confident attempt is the answer. ``kind``
+    of the transform and ``translate`` (names of ``translation.py``, tried after the images as they are) are what
+    "auto" becomes.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Pipeline:
         *,
         matches: Matches | None = None,
         prune: Prunes | None = None,
-        attempts: Attempts = PLAIN,
+        polarities: int = 1,
         translate: tuple[str, ...] = (),
         kind: str = "affine",
         threshold_px: float = 5.0,
@@ -135,7 +135,7 @@ class Pipeline:
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
         self.describe, self.threads, self.seed = describe, threads, config.seed
         self.matches, self.prune = matches or mutual_nearest(), prune
-        self.attempts = attempts
+        self.attempts = POLARITIES[:polarities]
         self.kind = kind if config.transform == "auto" else config.transform
         self.threshold_px = threshold_px
         self.choices, self.weights_hash = describe.choices, describe.weights_hash
