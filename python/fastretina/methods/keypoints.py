@@ -113,9 +113,9 @@ class Seen:
 
 
 class Pipeline:
-    """See the module. ``polarities``: 2 tries MOVING's negative, too; the more confident attempt is the answer. ``kind``
-    of the transform and ``translate`` (names of ``translation.py``, tried after the images as they are) are what
-    "auto" becomes.
+    """See the module. ``polarities``: 2 tries MOVING's negative, too. The most confident attempt is the answer. What
+    "auto" becomes: ``kind`` of the transform, and ``translate``, names of ``translation.py`` that are tried after the
+    images as they are.
     """
 
     def __init__(
