@@ -13,7 +13,7 @@ cv2 = pytest.importorskip("cv2", reason="training needs OpenCV")
 pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
 pytest.importorskip("safetensors", reason="weight files need safetensors (fastretina[torch])")
 
-from fastretina import EngineError, InvalidInput, Registrar, methods, ops  # noqa: E402
+from fastretina import EngineError, InvalidInput, Registrar, Transform, methods, ops  # noqa: E402
 from fastretina.config import Config as RegistrarConfig  # noqa: E402
 from fastretina.methods import translation  # noqa: E402
 from fastretina.networks import cyclegan  # noqa: E402
@@ -293,3 +293,45 @@ def test_a_translation_without_its_libraries_says_so(monkeypatch):
     monkeypatch.setattr(methods, "find_spec", lambda name: None)
     with pytest.raises(EngineError, match=r"translate: 'cf-fa' needs PyTorch.*fastretina\[torch\]"):
         Registrar(method="sift", translate="cf-fa")
+
+
+# ---- the weights that ship --------------------------------------------------------------------------------------
+def shown_and_other(name: str, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Own look and translation of an eye, the other modality's look of it in that frame, and where all are seen."""
+    a, b = (modality.upper() for modality in name.split("-"))
+    pair = synthetic_pair(seed, (512, 512), (a, b), "easy")
+    translator = translation.Translator(name)
+    own, scale = translator.look(pair.fixed)
+    shown, _ = translator.translated(pair.fixed)
+    resized = Transform.from_matrix([[scale, 0, 0.5 * scale - 0.5], [0, scale, 0.5 * scale - 0.5]], "similarity")
+    at = resized @ pair.transform @ resized.inverse
+    other = ops.warp(translator.look(pair.moving)[0], at, own.shape[::-1])
+    return own, shown, other.image, other.valid & (own != 128) & (other.image != 128)
+
+
+def correlation(first: np.ndarray, second: np.ndarray, where: np.ndarray) -> float:
+    """Of what is wider than grain and capillaries."""
+    wide = [cv2.GaussianBlur(plane.astype(np.float32), (0, 0), 1.5)[where] for plane in (first, second)]
+    return float(np.corrcoef(*wide)[0, 1])
+
+
+@pytest.mark.parametrize("name", list(translation.WEIGHT_FILES))
+def test_a_translation_shows_what_the_other_modality_shows(name):
+    for seed in (21, 22):
+        own, shown, other, where = shown_and_other(name, seed)
+        assert correlation(own, other, where) < 0 < 0.2 < correlation(shown, other, where)
+
+
+@pytest.mark.parametrize("name", list(translation.WEIGHT_FILES))
+def test_a_translation_moves_nothing(name):
+    """The vessels of a translation lie on those of its image: the ridge maps agree best without a shift."""
+    own, shown, _, _ = shown_and_other(name, 23)
+    ridges = [
+        ops.ridges(seen.plane, seen.mask) for seen in (ops.image(p, working_size=max(p.shape)) for p in (own, shown))
+    ]
+    steps = np.array([-1.0, 0.0, 1.0])
+    for axis in ((1, 0), (0, 1)):
+        at = [np.array([[1, 0, s * axis[0]], [0, 1, s * axis[1]]]) for s in steps]
+        left, middle, right = (ops.ridge_correlation(*ridges, Transform.from_matrix(m))[0] for m in at)
+        assert middle > 0.7
+        assert abs(0.5 * (left - right) / (left - 2 * middle + right)) < 0.25  # px
