@@ -52,6 +52,7 @@ RECIPES: dict[str, Recipe] = {
             "channels": Option(int, "of the generators at full resolution"),
             "blocks": Option(int, "residual blocks of the generators"),
             "crops": Option(int, "crops of each modality a step"),
+            "negative_until": Option(float, "share of the run in which translations are drawn to negatives"),
             "rate": Option(float, "learning rate"),
         },
     ),

@@ -55,7 +55,7 @@ class Config(RunConfig):
     """``pair``: a key of ``PAIRS``. Weights of the losses are the paper's: cycle 10, identity half of it.
 
     Ours is the last one: vessels are dark in A and bright in B, so until ``negative_until`` of the run translations are
-    drawn to negatives, lest vessels are painted beside where they are.
+    drawn to negatives, lest vessels stay dark between bright edges.
     """
 
     pair: str = "cf-octa"
@@ -67,14 +67,14 @@ class Config(RunConfig):
     cycle_weight: float = 10.0
     identity_weight: float = 5.0
     negative_weight: float = 5.0
-    negative_until: float = 0.2
+    negative_until: float = 0.6
     pool: int = 50  # translations that a discriminator may see again
 
     def check(self) -> None:
         super().check()
         if self.pair not in PAIRS:
             raise InvalidInput(f"pair: got {self.pair!r}; {nearest(self.pair, list(PAIRS))}")
-        self.positive("channels", "crops", "rate", "pool")
+        self.positive("channels", "crops", "rate", "pool", "negative_until")
         if self.crop_px < 64 or self.crop_px % 8:
             raise InvalidInput(f"crop_px: got {self.crop_px}; allowed: multiples of 8 from 64 on")
 
@@ -270,6 +270,7 @@ class Learner:
             "images": [len(source.planes) for source in self.sources],
             "synthetic_eyes": config.synthetic,
             "synthetic_share": config.synthetic_share,
+            "negative_until": config.negative_until,
             "steps": self.step,
             "minutes": config.minutes,
             "crops": config.crops,
