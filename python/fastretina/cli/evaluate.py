@@ -4,6 +4,7 @@
 --fire DIR         FIRE by its protocol, on a local copy: errors in px of a 2912-px frame
 --crossings DIR    pairs of different eyes from the single images of a training data folder
 --synthetic KINDS  multi-modal pairs of synthetic eyes: homography, quadratic, local (comma-separated)
+--vessels DIR      vessel maps on the held-out images of a training data folder: Dice and AUC (needs the extra [train])
 
 Errors are in px of a frame whose longer FIXED side is 640 where nothing else is said; a refused pair is a miss.
 """
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastretina.cli.common import EXIT_OK, add_registrar_options, make_registrar, registrar_keywords, say
-from fastretina.config import nearest
-from fastretina.errors import InvalidInput
+from fastretina.config import nearest, usable_cores
+from fastretina.errors import EngineError, InvalidInput
 from fastretina.methods import METHODS
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     suite.add_argument("--fire", metavar="DIR", help="folder with FIRE's 'Images' and 'Ground Truth'")
     suite.add_argument("--crossings", metavar="DIR", help="folder of single images, as training takes it")
     suite.add_argument("--synthetic", metavar="KINDS", help=f"comma-separated: {', '.join(GEOMETRIES)}")
+    suite.add_argument("--vessels", metavar="DIR", help="folder of labelled images, as training takes it")
     parser.add_argument(
         "--count", metavar="N", type=int, help=f"pairs of --crossings, or of each --synthetic (default {COUNT})"
     )
@@ -61,8 +63,10 @@ def run(args: argparse.Namespace) -> int:
     from fastretina import evaluation
     from fastretina.io import write_bytes
 
-    registrar_keywords(args)
+    keywords = registrar_keywords(args)
     _check(args)
+    if args.vessels:
+        return _vessels(args, keywords)
     baselines, cases = _baselines(args), _cases(args)
     ours = OURS if args.method in (None, "retina") else args.method
     methods: dict[str, Registers] = {ours: make_registrar(args), **baselines}
@@ -89,6 +93,33 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if given and not any(getattr(args, suite) for suite in suites):
             raise InvalidInput(f"--{option}: is an option of {' and '.join('--' + s for s in suites)} only")
+
+
+def _vessels(args: argparse.Namespace, keywords: dict[str, Any]) -> int:
+    """The suite that registers nothing."""
+    for name in [*(k for k in keywords if k != "threads"), *(n for n in ("baselines", "plots") if getattr(args, n))]:
+        raise InvalidInput(f"{name}: means nothing to --vessels, which registers no pair")
+    try:
+        from fastretina.evaluation import vessels
+        from fastretina.methods.vessels import VesselMaps
+    except ImportError as error:
+        raise EngineError(f"evaluate: {error.name} is missing; remedy: pip install 'fastretina[train]'") from error
+    from fastretina.io import write_bytes
+
+    show = "{set:12s} {id:16s} Dice {dice:.3f}  AUC {auc:.3f}"
+    rows = vessels.evaluate(
+        VesselMaps(args.threads or usable_cores()),
+        Path(args.vessels),
+        (lambda row: None) if args.quiet else (lambda row: say(show.format(**row))),
+    )
+    summary = vessels.summarise(rows)
+    table = vessels.markdown(summary)
+    say(table if args.quiet else "\n" + table)
+    if args.json:
+        write_bytes(args.json, (json.dumps(_finite({"summary": summary, "rows": rows}), indent=1) + "\n").encode())
+    if args.markdown:
+        write_bytes(args.markdown, table.encode())
+    return EXIT_OK
 
 
 def _cases(args: argparse.Namespace) -> Iterable[Case]:

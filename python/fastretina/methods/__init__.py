@@ -87,16 +87,17 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    translates = config.translate not in ("auto", "off")
-    if (wanted.needs_torch or translates) and (find_spec("torch") is None or find_spec("safetensors") is None):
-        asked = f"translate: {config.translate!r}" if translates else f"method: {wanted.name!r}"
-        raise EngineError(f"{asked} needs PyTorch and safetensors; remedy: pip install 'fastretina[torch]'")
+    asked = {"input": config.input == "vessels", "translate": config.translate not in ("auto", "off")}
+    heavy = ["method"] * wanted.needs_torch + [name for name, needed in asked.items() if needed]
+    if heavy and (find_spec("torch") is None or find_spec("safetensors") is None):
+        remedy = "pip install 'fastretina[torch]'"
+        raise EngineError(f"{heavy[0]}: {getattr(config, heavy[0])!r} needs PyTorch and safetensors; remedy: {remedy}")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform", "translate")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input", "translate", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -120,3 +121,43 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "glampoints",
+    "key points learned for root-SIFT, pairs of one modality or of opposite polarity (GLAMPoints)",
+    weights=("glampoints.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _glampoints(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import glampoints, keypoints
+
+    return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")
+
+
+@method(
+    "superpoint+mnn",
+    "learned key points, mutual nearest neighbours, affine (document C without SuperGlue)",
+    weights=("superpoint.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)
+
+
+@method(
+    "retina+superglue",
+    "key points of retina, matched by attention over both images; affine",
+    weights=("retina.onnx", "superglue_retina.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _retina_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("retina", config, threads)

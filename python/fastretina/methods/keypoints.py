@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastretina import ops
 from fastretina.config import Config
 from fastretina.errors import InvalidInput
+from fastretina.methods.pruning import locally_consistent
 from fastretina.transform import SINGLE_KINDS, Transform
 
 Floats32 = NDArray[np.float32]
@@ -114,8 +115,8 @@ class Seen:
 
 class Pipeline:
     """See the module. ``polarities``: 2 tries MOVING's negative, too. The most confident attempt is the answer. What
-    "auto" becomes: ``kind`` of the transform, and ``translate``, names of ``translation.py`` that are tried after the
-    images as they are.
+    "auto" becomes: ``kind`` of the transform, whether to ``prune``, and ``translate``, names of ``translation.py`` that
+    are tried after the images as they are.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Pipeline:
         threads: int,
         *,
         matches: Matches | None = None,
-        prune: Prunes | None = None,
+        prune: bool = False,
         polarities: int = 1,
         translate: tuple[str, ...] = (),
         kind: str = "affine",
@@ -133,8 +134,13 @@ class Pipeline:
     ) -> None:
         if config.transform == "dense":
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
+        if config.input == "vessels":
+            from fastretina.methods.vessels import OnVessels
+
+            describe, polarities = OnVessels(describe, threads), 1
         self.describe, self.threads, self.seed = describe, threads, config.seed
-        self.matches, self.prune = matches or mutual_nearest(), prune
+        self.matches = matches or mutual_nearest()
+        self.prune: Prunes | None = locally_consistent if {"on": True, "off": False}.get(config.prune, prune) else None
         self.attempts = POLARITIES[:polarities]
         self.kind = kind if config.transform == "auto" else config.transform
         self.threshold_px = threshold_px

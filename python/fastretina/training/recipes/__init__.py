@@ -32,6 +32,8 @@ class Recipe:
     options: dict[str, Option] = field(default_factory=dict)
 
 
+UNET_OPTIONS = {"batch": Option(int, "crops, or pairs of crops, a step"), "rate": Option(float, "learning rate")}
+
 RECIPES: dict[str, Recipe] = {
     "retina": Recipe(
         "key points and descriptors on vessels, any modality (RetinaCraquelureNet)",
@@ -42,6 +44,40 @@ RECIPES: dict[str, Recipe] = {
             "patches": Option(bool, "train on 32-px patches about points (document A)"),
             "loss": Option(str, "of the descriptors: infonce or quadruplet"),
             "pairs": Option(int, "crop pairs a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "vessels": Recipe("vessel probability at full resolution, any modality (U-Net)", UNET_OPTIONS),
+    "glampoints": Recipe("key points that root-SIFT matches well (GLAMPoints)", UNET_OPTIONS),
+    "magicpoint": Recipe(
+        "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
+        {
+            "size": Option(str, "small or paper, of the network"),
+            "drawings": Option(int, "drawings a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "superpoint": Recipe(
+        "key points and descriptors (SuperPoint), labels by homographic adaptation",
+        {
+            "size": Option(str, "small or paper, of the network"),
+            "start": Option(str, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
+            "homographies": Option(int, "homographies an image for the labels"),
+            "labels": Option(int, "key points an image"),
+            "loss": Option(str, "of the descriptors: infonce or hinge"),
+            "pairs": Option(int, "crop pairs a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "superglue": Recipe(
+        "matches of key points by attention over both images (SuperGlue), on the features of a finished network",
+        {
+            "front_end": Option(str, "whose features are matched: retina or superpoint"),
+            "views": Option(int, "views of each image that are described before the first step"),
+            "width": Option(int, "channels; 256 in the paper"),
+            "layers": Option(int, "self and cross attention in turn; 18 in the paper"),
+            "pairs": Option(int, "crop pairs a step"),
+            "points": Option(int, "key points of a view"),
             "rate": Option(float, "learning rate"),
         },
     ),
