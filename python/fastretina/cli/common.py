@@ -24,6 +24,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {  # keyword of Registrar -> (type, help)
     "transform": (None, "the model; auto takes the simplest that explains the pair"),
     "input": (None, "what methods by key points see: the image, or a map of its vessels"),
     "prune": (None, "drop matches that their neighbours do not confirm (methods by key points)"),
+    "translate": (None, "show the one image in the look of the other's modality; for methods by key points"),
     "working_size": (int, "longer side, px, at which the network sees an image"),
     "max_keypoints": (int, "key points kept of an image"),
     "threads": (int, "threads; they never change a result"),

@@ -1,7 +1,7 @@
 """How each network is trained: one module a recipe. Importing this package imports neither torch nor a recipe.
 
 A recipe's module has ``Config``, a ``loop.RunConfig`` with the recipe's own options as further fields, and
-``build(config)``, which returns the ``loop.Learner`` of a run.
+``build(config)``, which returns the ``loop.Learner`` of a run; it may have ``on_checkpoint(learner)``.
 """
 
 from __future__ import annotations
@@ -78,6 +78,17 @@ RECIPES: dict[str, Recipe] = {
             "layers": Option(int, "self and cross attention in turn; 18 in the paper"),
             "pairs": Option(int, "crop pairs a step"),
             "points": Option(int, "key points of a view"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "cyclegan": Recipe(
+        "one modality in the look of another, from images that are no pairs (CycleGAN)",
+        {
+            "pair": Option(str, "cf-octa or cf-fa"),
+            "channels": Option(int, "of the generators at full resolution"),
+            "blocks": Option(int, "residual blocks of the generators"),
+            "crops": Option(int, "crops of each modality a step"),
+            "negative_until": Option(float, "share of the run in which translations are drawn to negatives"),
             "rate": Option(float, "learning rate"),
         },
     ),
