@@ -17,6 +17,7 @@ Points are in *frame units*: the frame of ``FRAME_PX`` pixels a side reaches fro
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -113,10 +114,10 @@ class Conv4d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, a, b, h, w = x.shape
         planes = x.permute(0, 2, 3, 1, 4, 5).reshape(n * a * b, c, h, w)
-        parts = self.kernels(planes).reshape(n, a, b, 9, self.outputs, h, w)
-        padded = functional.pad(parts, (0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1))
-        shifted = [padded[:, i // 3 : i // 3 + a, i % 3 : i % 3 + b, i] for i in range(9)]
-        return torch.stack(shifted).sum(0).permute(0, 3, 1, 2, 4, 5)
+        parts = self.kernels(planes).reshape(n, a, b, 9, self.outputs, h, w).unbind(3)
+        shifts = [(1 - i // 3, 1 - i % 3) for i in range(9)]
+        moved = [functional.pad(p, (0,) * 6 + (j, -j, i, -i)) for p, (i, j) in zip(parts, shifts, strict=True)]
+        return reduce(torch.add, moved).permute(0, 3, 1, 2, 4, 5)
 
 
 class Consensus(nn.Module):
@@ -129,7 +130,8 @@ class Consensus(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm1d(o) for o in widths[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._one_way(x) + _swap(self._one_way(_swap(x)))
+        both = self._one_way(torch.cat([x, _swap(x)]))
+        return both[: len(x)] + _swap(both[len(x) :])
 
     def _one_way(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):

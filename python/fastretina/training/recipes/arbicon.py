@@ -28,7 +28,8 @@ CELLS = 30  # of the inverse map that the reverse hinge needs, bilinear between
 class Options:
     """``size``: "small" ships, "full" has the 15 x 15 grid. ``start``: weights of RetinaCraquelureNet to start from.
 
-    ``joint_from``: share of the run after which document B's joint losses are added to the grid loss.
+    ``dense_from``: share of the run after which the dense stage is trained, too; ``joint_from``: after which document B's
+    joint losses are added to the grid loss.
     """
 
     size: str = "small"
@@ -40,13 +41,15 @@ class Options:
     affine_steps: int = 2
     matching_weight: float = 0.1
     segmentation_weight: float = 0.1
-    joint_from: float = 0.7
+    dense_from: float = 0.25
+    joint_from: float = 0.75
 
     def __post_init__(self) -> None:
         if self.size not in arbicon.SIZES:
             raise InvalidInput(f"size: got {self.size!r}; allowed: {', '.join(arbicon.SIZES)}")
-        if not 0 <= self.joint_from <= 1:
-            raise InvalidInput(f"joint_from: got {self.joint_from}; allowed: 0 ... 1")
+        if not 0 <= self.dense_from <= self.joint_from <= 1:
+            got = f"{self.dense_from} and {self.joint_from}"
+            raise InvalidInput(f"dense_from, joint_from: got {got}; allowed: 0 <= dense_from <= joint_from <= 1")
 
 
 class ArbiconLearner:
@@ -57,7 +60,7 @@ class ArbiconLearner:
     def __init__(self, samples: list[Sample], options: Options, seed: int = 0, bf16: bool = True) -> None:
         torch.manual_seed(seed)
         self.samples, self.options, self.seed, self.bf16 = samples, options, seed, bf16
-        self.network = Arbicon(arbicon.SIZES[options.size])
+        self.network = Arbicon(arbicon.SIZES[options.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if options.start:
             start_from(self.network, options.start)
         decay = [p for p in self.network.parameters() if p.ndim > 1]
@@ -77,9 +80,10 @@ class ArbiconLearner:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.network.train()
-        parts = self.losses(batch, joint=progress >= self.options.joint_from)
+        options = self.options
+        parts = self.losses(batch, dense=progress >= options.dense_from, joint=progress >= options.joint_from)
         self.optimiser.zero_grad(set_to_none=True)
-        weights = {"matching": self.options.matching_weight, "segmentation": self.options.segmentation_weight}
+        weights = {"matching": options.matching_weight, "segmentation": options.segmentation_weight}
         total = torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
         total.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -87,8 +91,8 @@ class ArbiconLearner:
         self.step += 1
         return {"rate": rate, **{name: parts[name].item() if name in parts else 0.0 for name in self.columns[1:]}}
 
-    def losses(self, batch: FrameBatch, joint: bool) -> dict[str, Tensor]:
-        """Of all stages, by name; ``joint`` adds document B's registration losses."""
+    def losses(self, batch: FrameBatch, dense: bool = True, joint: bool = True) -> dict[str, Tensor]:
+        """Of the stages, by name; ``dense`` adds the dense one, ``joint`` document B's registration losses."""
         network, n = self.network, len(batch.truth)
         points, truth = frame_pairs.grid_points(n), batch.truth.flatten(2).transpose(1, 2)
         with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
@@ -96,22 +100,22 @@ class ArbiconLearner:
             fixed, moving = (Look(*(part[half] for part in looks)) for half in (slice(None, n), slice(n, None)))
             first = network.affine_step(fixed, moving)
             later = network.align(fixed, batch.planes[n:], batch.masks[n:], first, self.options.affine_steps - 1)
-            affines = [first, *later]
-            known = affines[-1].detach()
-            warped = network.warped(batch.planes[n:], batch.masks[n:], known)
-            code = network.code(fixed, warped)
-            aligned = arbicon.apply(known, points)
-            dense = aligned + network.displacement(aligned, code)
-        correlation = arbicon.correlate(fixed.cells, moving.cells)
+        affines = [first, *later]
         cells = _at_cells(batch.truth, network.size.grid)
         seen = functional.adaptive_avg_pool2d(batch.masks[n:, 0], network.size.grid)
         parts = {
             "affine": torch.stack([losses.grid_loss(arbicon.apply(a, points), truth) for a in affines]).mean(),
-            "dense": losses.grid_loss(dense, truth),
-            "matching": losses.matching_loss(correlation, cells, seen),
+            "matching": losses.matching_loss(arbicon.correlate(fixed.cells, moving.cells), cells, seen),
             "segmentation": losses.dice_loss(looks.vessels, batch.vessels, batch.masks)
             + losses.cross_entropy(looks.vessels, batch.vessels, batch.masks),
         }
+        if not dense:
+            return parts
+        known = affines[-1].detach()
+        with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+            code = network.code(fixed, network.warped(batch.planes[n:], batch.masks[n:], known))
+        aligned = arbicon.apply(known, points)
+        parts["dense"] = losses.grid_loss(aligned + network.displacement(aligned, code), truth)
         return parts | self._joint(batch, affines[-1], code) if joint else parts
 
     def _joint(self, batch: FrameBatch, affine: Tensor, code: Tensor) -> dict[str, Tensor]:
