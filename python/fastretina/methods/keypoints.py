@@ -68,7 +68,7 @@ def mutual_nearest(ratio: float = 1.0) -> Matches:
 class Seen:
     """One prepared image."""
 
-    def __init__(self, image: NDArray[Any], describe: Describes, threads: int) -> None:
+    def __init__(self, image: NDArray[Any], describe: Callable[[NDArray[Any], bool], Features], threads: int) -> None:
         self.timings_ms = dict.fromkeys(ROOMS, 0.0)
         with stopwatch(self.timings_ms, "image"):
             self.network = ops.image(image, threads=threads)
