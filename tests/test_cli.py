@@ -356,6 +356,17 @@ def test_train_says_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixtur
     missing = f"data: {tmp_path / 'no'} is not a folder" if torch else "torch is missing; remedy: pip install"
     assert missing in misuse(command, capsys)
     assert "one of the arguments --minutes --steps is required" in misuse(command[:-2], capsys)
+    assert "recipe: got 'retin'; did you mean 'retina'?" in misuse([*command, "--recipe", "retin"], capsys)
+
+
+def test_train_refuses_options_of_another_recipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fastretina.training import recipes
+
+    monkeypatch.setitem(recipes.RECIPES, "other", recipes.Recipe("", {"layers": recipes.Option(int, "how many")}))
+    command = ["train", "--data", str(tmp_path), "-o", str(tmp_path / "run"), "--steps", "1", "--layers", "3"]
+    assert "layers: no option of recipe 'retina'; it takes network, start" in misuse(command, capsys)
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture) -> None:

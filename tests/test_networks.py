@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the network definition needs torch")
 
-from fastretina import InvalidInput, engines  # noqa: E402
+from fastretina import EngineError, InvalidInput, engines  # noqa: E402
 from fastretina.networks.retina_craquelure import (  # noqa: E402
     NetworkSize,
     RetinaCraquelureNet,
@@ -219,3 +219,30 @@ def repository_manifest():
     from pathlib import Path
 
     return Path(__file__).resolve().parents[1] / "engines" / "retina.toml"
+
+
+def test_weights_keep_their_facts_and_their_values_in_half_precision(tmp_path):
+    from fastretina.networks.weight_files import load_weights, save_weights
+
+    pytest.importorskip("safetensors", reason="weight files need safetensors")
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    path = tmp_path / "net.safetensors"
+    save_weights(network, path, {"channels": 4, "licence": "ours"})
+
+    def build(facts):
+        return torch.nn.Sequential(torch.nn.Conv2d(1, facts["channels"], 3), torch.nn.BatchNorm2d(facts["channels"]))
+
+    read, facts, digest = load_weights(build, path)
+    assert facts == {"channels": 4, "licence": "ours"}
+    assert len(digest) == 64
+    assert not read.training
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(read.state_dict()[name], value.half().to(value.dtype) if value.ndim else value)
+    with pytest.raises(EngineError, match=r"net.safetensors is not a file of this network"):
+        load_weights(lambda facts: build({"channels": 5}), path)
+    with pytest.raises(EngineError, match="is missing"):
+        load_weights(build, tmp_path / "none.safetensors")
+    network[0].weight.data.fill_(1e6)
+    with pytest.raises(EngineError, match="not finite"):
+        save_weights(network, tmp_path / "huge.safetensors", {})
+    assert not list(tmp_path.glob("*.partial"))

@@ -14,7 +14,8 @@ cv2 = pytest.importorskip("cv2", reason="training needs OpenCV")
 pytest.importorskip("tqdm", reason="training needs tqdm (fastretina[train])")
 
 from fastretina import InvalidInput  # noqa: E402
-from fastretina.training import data, labels, losses, normalise, pairs, simulate, synthetic, trainer, validate, warp  # noqa: E402
+from fastretina.training import data, labels, loop, losses, normalise, pairs, simulate, synthetic, validate, warp  # noqa: E402
+from fastretina.training.recipes import retina  # noqa: E402
 from fastretina.training.sample import Sample  # noqa: E402
 
 
@@ -393,9 +394,13 @@ def test_restyling_keeps_range_shape_and_is_repeatable():
 
 
 # ---- the loop ---------------------------------------------------------------------------------------------------
-def config(eyes, out, **options) -> trainer.TrainConfig:
+def config(eyes, out, **options) -> retina.Config:
     values = {"steps": 40, "pairs": 2, "workers": 0, "threads": 1, "bf16": False, "progress": False, "warmup_steps": 4}
-    return trainer.TrainConfig(data=eyes, out=out, **(values | options))
+    return retina.Config(data=eyes, out=out, **(values | options))
+
+
+def train(config, on_checkpoint=None):
+    return loop.run(retina.build(config), config, on_checkpoint)
 
 
 def rows(folder):
@@ -408,10 +413,10 @@ class KilledError(Exception):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loss", trainer.LOSSES)
+@pytest.mark.parametrize("loss", retina.LOSSES)
 def test_a_killed_run_resumes_to_the_same_losses(eyes, tmp_path, loss):
     whole = tmp_path / "whole"
-    trainer.train(config(eyes, whole, loss=loss))
+    train(config(eyes, whole, loss=loss))
     assert (whole / "curves.png").is_file()
 
     def stop(state):
@@ -420,34 +425,34 @@ def test_a_killed_run_resumes_to_the_same_losses(eyes, tmp_path, loss):
 
     broken = tmp_path / "broken"
     with pytest.raises(KilledError):
-        trainer.train(config(eyes, broken, loss=loss, checkpoint_every_s=0), stop)
-    trainer.train(config(eyes, broken, loss=loss, resume=True))
+        train(config(eyes, broken, loss=loss, checkpoint_every_s=0), stop)
+    train(config(eyes, broken, loss=loss, resume=True))
     assert rows(broken) == rows(whole)
-    a, b = (trainer.load_network(f / "last.pt").state_dict() for f in (whole, broken))
+    a, b = (retina.load_network(f / "last.pt").state_dict() for f in (whole, broken))
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 @pytest.mark.slow
 def test_a_few_seconds_of_training_lower_both_losses(eyes, tmp_path):
-    path = trainer.train(config(eyes, tmp_path, steps=80, pairs=3))
+    path = train(config(eyes, tmp_path, steps=80, pairs=3))
     log = [tuple(map(float, v)) for _, v in sorted(rows(tmp_path).items())]
     assert log[-1][0] < log[0][0]
     assert log[-1][1] < log[0][1]
     _, held_out = data.load(eyes)
-    score = validate.validate(trainer.load_network(path), held_out, pairs=4)
+    score = validate.validate(retina.load_network(path), held_out, pairs=4)
     assert 0 <= score.precision <= 1
     assert 0 <= score.repeatability <= 1
 
 
 def test_misuse_names_the_option(eyes, tmp_path):
     with pytest.raises(InvalidInput, match="loss: expected"):
-        trainer.Trainer(config(eyes, tmp_path, loss="triplet"))
+        retina.build(config(eyes, tmp_path, loss="triplet"))
     with pytest.raises(InvalidInput, match="exactly one"):
-        trainer.Trainer(config(eyes, tmp_path, minutes=1.0))
+        retina.build(config(eyes, tmp_path, minutes=1.0))
     with pytest.raises(InvalidInput, match="pairs: must be positive"):
-        trainer.Trainer(config(eyes, tmp_path, pairs=0))
+        retina.build(config(eyes, tmp_path, pairs=0))
     with pytest.raises(InvalidInput, match="does not exist"):
-        trainer.train(config(eyes, tmp_path, resume=True))
+        train(config(eyes, tmp_path, resume=True))
 
 
 def test_mutual_matches_by_hand():

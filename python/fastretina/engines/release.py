@@ -36,13 +36,13 @@ def release(
     weights of ``confidence`` (evaluation/calibration.py) are what this network is meant to be used with, if not the
     defaults.
     """
-    import torch
-
     from fastretina.networks.retina_craquelure import PAD_MULTIPLE, STRIDE
-    from fastretina.training import data, trainer
+    from fastretina.training import data
+    from fastretina.training.loop import load_checkpoint
+    from fastretina.training.recipes.retina import load_network
 
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    network = trainer.load_network(checkpoint)
+    state = load_checkpoint(checkpoint)
+    network = load_network(checkpoint)
     config = state["config"]
     chosen = {key: config[key] for key in ("sets", "synthetic", "synthetic_share")}
     samples, held_out = data.load(data_folder, checkpoint.parent / "cache.npz", **chosen)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-PANELS = (("detector", "detector loss"), ("descriptor", "descriptor loss"), ("correct", "nearest is right"))
+PANEL_PX = 300
 
 
-def draw_curves(log: Path, picture: Path, width: int = 900, height: int = 260) -> None:
-    """Draw ``log.csv`` as one panel a quantity over the minutes of the run (with OpenCV)."""
+def draw_curves(log: Path, picture: Path, columns: Sequence[str], height: int = 260) -> None:
+    """Draw ``log.csv`` as one panel for each of ``columns`` over the minutes of the run (with OpenCV)."""
+    shown = [name for name in columns if name != "rate"]
     with log.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    canvas = np.full((height, width, 3), 255, np.uint8)
-    panel = width // len(PANELS)
-    for i, (column, title) in enumerate(PANELS):
-        left, right, top, bottom = i * panel + 50, (i + 1) * panel - 15, 35, height - 40
+    canvas = np.full((height, PANEL_PX * len(shown), 3), 255, np.uint8)
+    for i, column in enumerate(shown):
+        left, right, top, bottom = i * PANEL_PX + 50, (i + 1) * PANEL_PX - 15, 35, height - 40
         cv2.rectangle(canvas, (left, top), (right, bottom), (200, 200, 200), 1)
-        _text(canvas, title, (left, top - 10))
+        _text(canvas, column, (left, top - 10))
         if len(rows) < 2:
             continue
         x = np.array([float(r["minutes"]) for r in rows])

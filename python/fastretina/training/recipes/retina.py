@@ -1,13 +1,12 @@
-"""The training loop: time- or step-budgeted, resumable at any point, deterministic in its data."""
+"""RetinaCraquelureNet: key points by cross-entropy, descriptors by InfoNCE or quadruplets, on crops of two views."""
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,32 +22,21 @@ from fastretina.networks.retina_craquelure import (
     sample_descriptors,
     sample_maps,
 )
-from fastretina.training import data, losses, patches
-from fastretina.training.curves import draw_curves
+from fastretina.training import losses, patches
+from fastretina.training.loop import RunConfig, cosine, load_checkpoint, optimise
 from fastretina.training.normalise import normalise
 from fastretina.training.pairs import Batch, PairStream, stream
 
 LOSSES = ("infonce", "quadruplet")
-COLUMNS = ("step", "minutes", "rate", "detector", "descriptor", "correct", "pairs_per_s")
+ENDLESS = 10**8  # steps of a run that is limited by time
 
 
 @dataclass
-class TrainConfig:
-    """What a run depends on.  Exactly one of ``minutes`` and ``steps`` sets its length.
-
-    ``sets``: "research" (every set of the data folder) or "clean" (what is certainly free), to which ``synthetic`` eyes
-    are added; they make up ``synthetic_share`` of the pairs.  ``start`` and ``teacher``: a checkpoint (``.pt``), the
-    name of a shipped weight set or a manifest; the network to go on from, and the one to learn from beside the labels.
+class Config(RunConfig):
+    """``start`` and ``teacher``: a checkpoint (``.pt``), the name of a shipped weight set or a manifest; the network to
+    go on from, and the one to learn from beside the labels.
     """
 
-    data: Path
-    out: Path
-    minutes: float | None = None
-    steps: int | None = None
-    resume: bool = False
-    sets: str = "research"
-    synthetic: int = 0
-    synthetic_share: float = 0.5
     network: str = "retina"
     start: str | None = None
     teacher: str | None = None
@@ -65,12 +53,6 @@ class TrainConfig:
     teacher_weight: float = 0.1
     teacher_scale: float = 20.0
     turned_crops: int = 8
-    seed: int = 0
-    workers: int = 1
-    threads: int | None = None
-    bf16: bool = True
-    checkpoint_every_s: float = 60.0
-    progress: bool = True
     size: NetworkSize = field(init=False)
 
     def __post_init__(self) -> None:
@@ -79,31 +61,24 @@ class TrainConfig:
         self.size = SIZES[self.network]
 
     def check(self) -> None:
-        """Raise ``InvalidInput`` naming the option that cannot be used."""
+        super().check()
         if self.loss not in LOSSES:
             raise InvalidInput(f"loss: expected one of {LOSSES}, got {self.loss!r}")
-        if (self.minutes is None) == (self.steps is None):
-            raise InvalidInput("minutes, steps: give exactly one of them")
         if self.patches and self.teacher:
             raise InvalidInput("patches: a teacher sees whole crops; give one of patches and teacher")
-        for name in ("minutes", "steps", "pairs", "rate"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise InvalidInput(f"{name}: must be positive, got {value}")
+        self.positive("pairs", "rate")
 
 
-def learning_rate(config: TrainConfig, step: int, progress: float) -> float:
-    """Linear warm-up over steps, then a cosine over the budget; ``progress`` in [0, 1]."""
-    warm = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    return config.rate * warm * (0.01 + 0.99 * 0.5 * (1 + float(np.cos(np.pi * min(progress, 1.0)))))
+class Learner:
+    """Network, teacher, optimiser and the temperature that is learned."""
 
+    columns = ("rate", "detector", "descriptor", "correct")
+    fixed = ("loss", "pairs")
 
-class Trainer:
-    """State of a run: network, optimiser, learned temperature, step and minutes spent."""
-
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: Config) -> None:
         config.check()
         self.config = config
+        self.step = 0
         torch.manual_seed(config.seed)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -111,11 +86,19 @@ class Trainer:
         self.teacher = load_network(config.teacher).to(memory_format=torch.channels_last) if config.teacher else None  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
         decay = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1] + [self.log_scale]
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups = [
+            {"params": decay, "weight_decay": config.weight_decay},
+            {"params": [*plain, self.log_scale], "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99))
-        self.step = 0
-        self.minutes = 0.0
+
+    def batches(self) -> Iterator[Batch]:
+        cv2.setNumThreads(1)  # the threads of OpenCV would not survive the fork of the workers
+        config = self.config
+        samples, _ = config.samples()
+        steps = PairStream(samples, config.pairs, config.steps or ENDLESS, config.seed)
+        return stream(steps, self.step, config.workers)
 
     def losses(self, batch: Batch) -> tuple[Tensor, Tensor, float]:
         """Detector loss, descriptor loss and the share of points whose partner is nearest in the whole batch."""
@@ -189,50 +172,36 @@ class Trainer:
             return loss, float((nearest == torch.arange(len(nearest))).float().mean())
 
     def update(self, batch: Batch, progress: float) -> dict[str, float]:
-        """One optimiser step; returns the values of the log row."""
         config = self.config
-        rate = learning_rate(config, self.step, progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        rate = cosine(config.rate, self.step, progress, config.warmup_steps)
         self.network.train()
         detector, descriptor, correct = self.losses(batch)
-        total = config.detector_weight * detector + config.descriptor_weight * descriptor
-        self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
-        self.optimiser.step()
-        self.step += 1
+        optimise(self.optimiser, config.detector_weight * detector + config.descriptor_weight * descriptor, rate)
         return {"rate": rate, "detector": detector.item(), "descriptor": descriptor.item(), "correct": correct}
 
-    def save(self, path: Path) -> None:
-        """Write everything a resumed run needs; the file is complete at every moment."""
-        state = {
+    def state(self) -> dict[str, Any]:
+        return {
             "network": self.network.state_dict(),
             "size": self.config.size.as_dict(),
             "log_scale": self.log_scale.detach(),
             "optimiser": self.optimiser.state_dict(),
-            "rng": torch.get_rng_state(),
-            "step": self.step,
-            "minutes": self.minutes,
-            "config": {k: str(v) if isinstance(v, Path) else v for k, v in asdict(self.config).items()},
         }
-        temporary = path.with_suffix(".partial")
-        torch.save(state, temporary)
-        temporary.replace(path)
 
-    def restore(self, path: Path) -> None:
-        """Continue from :meth:`save`; raises ``InvalidInput`` for a checkpoint of another network or loss."""
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        for name in ("loss", "seed", "pairs"):
-            if state["config"][name] != getattr(self.config, name):
-                raise InvalidInput(f"resume: {path} was made with {name}={state['config'][name]!r}")
+    def restore(self, state: dict[str, Any]) -> None:
         if NetworkSize.from_dict(state["size"]) != self.config.size:
-            raise InvalidInput(f"resume: {path} holds a network of another size")
+            raise InvalidInput("resume: the checkpoint holds a network of another size")
         self.network.load_state_dict(state["network"])
         self.log_scale.data.copy_(state["log_scale"])
         self.optimiser.load_state_dict(state["optimiser"])
-        torch.set_rng_state(state["rng"])
-        self.step, self.minutes = state["step"], state["minutes"]
+
+    def release(self, path: Path) -> None:
+        """The weight set whose manifest is ``path`` (.toml): see ``engines/release.py``."""
+        from fastretina.engines.release import release
+
+        release(self.config.out / "last.pt", self.config.data, path.parent, path.stem)
+
+
+build = Learner
 
 
 def load_network(source: str | Path) -> RetinaCraquelureNet:
@@ -240,9 +209,7 @@ def load_network(source: str | Path) -> RetinaCraquelureNet:
     path = Path(source)
     if path.suffix != ".pt":
         return load_manifest(str(source)).torch_network().eval()
-    if not path.is_file():
-        raise InvalidInput(f"network: {path} does not exist")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state = load_checkpoint(path)
     network = RetinaCraquelureNet(NetworkSize.from_dict(state["size"]))
     network.load_state_dict(state["network"])
     return network.eval()
@@ -255,78 +222,3 @@ def _network(size: NetworkSize, start: str | None) -> RetinaCraquelureNet:
     if network.size != size:
         raise InvalidInput(f"start: {start} holds a network of another size")
     return network
-
-
-def _open_log(path: Path, step: int) -> None:
-    """Keep the rows before ``step`` (a killed run may have logged steps its checkpoint does not hold)."""
-    rows: list[list[str]] = []
-    if path.is_file() and step > 0:
-        with path.open(newline="") as file:
-            rows = [r for r in csv.reader(file) if r and r[0].isdigit() and int(r[0]) <= step]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        writer.writerows(rows)
-
-
-def train(config: TrainConfig, on_checkpoint: Callable[[Trainer], None] | None = None) -> Path:
-    """Run or resume a training; returns the path of the last checkpoint (``out/last.pt``).
-
-    ``out`` receives ``last.pt``, ``log.csv``, ``curves.png`` and ``cache.npz``.  Raises ``InvalidInput`` for options or
-    data that cannot be used, and for ``resume`` without a checkpoint.
-    """
-    trainer = Trainer(config)
-    config.out.mkdir(parents=True, exist_ok=True)
-    checkpoint, log = config.out / "last.pt", config.out / "log.csv"
-    if config.resume:
-        if not checkpoint.is_file():
-            raise InvalidInput(f"resume: {checkpoint} does not exist")
-        trainer.restore(checkpoint)
-    cv2.setNumThreads(1)  # the threads of OpenCV would not survive the fork of the workers
-    samples, _ = data.load(
-        config.data,
-        config.out / "cache.npz",
-        sets=config.sets,
-        synthetic=config.synthetic,
-        synthetic_share=config.synthetic_share,
-    )
-    limit = config.steps if config.steps is not None else 10**8
-    batches = stream(PairStream(samples, config.pairs, limit, config.seed), trainer.step, config.workers)
-    _open_log(log, trainer.step)
-
-    from tqdm import tqdm
-
-    bar = tqdm(total=config.steps, initial=trainer.step, disable=not config.progress, unit="step", mininterval=5)
-    started, before, saved = time.monotonic(), trainer.minutes, time.monotonic()
-    rows: list[dict[str, float]] = []
-    with log.open("a", newline="") as file, bar:
-        writer = csv.DictWriter(file, COLUMNS)
-        while trainer.step < limit:
-            progress = trainer.step / limit if config.minutes is None else trainer.minutes / config.minutes
-            if progress >= 1:
-                break
-            row = trainer.update(next(batches), progress)
-            now = time.monotonic()
-            trainer.minutes = before + (now - started) / 60
-            rows.append(row)
-            bar.update()
-            if trainer.step % 20 == 0 or trainer.step == limit:
-                mean = {k: float(np.mean([r[k] for r in rows])) for k in row}
-                speed = config.pairs * len(rows) / max(now - getattr(bar, "last_row", started), 1e-9)
-                bar.last_row = now
-                text = {k: f"{v:.5g}" for k, v in mean.items()}
-                writer.writerow(
-                    {"step": trainer.step, "minutes": f"{trainer.minutes:.4f}", **text, "pairs_per_s": f"{speed:.1f}"}
-                )
-                file.flush()
-                bar.set_postfix(det=text["detector"], desc=text["descriptor"], ok=text["correct"], refresh=False)
-                rows.clear()
-            if now - saved > config.checkpoint_every_s:
-                saved = now
-                trainer.save(checkpoint)
-                draw_curves(log, config.out / "curves.png")
-                if on_checkpoint:
-                    on_checkpoint(trainer)
-    trainer.save(checkpoint)
-    draw_curves(log, config.out / "curves.png")
-    return checkpoint
