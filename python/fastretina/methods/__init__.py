@@ -119,3 +119,21 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "arbicon",
+    "one network sees both images: affine map and smooth field (document B); moderate turns and scales",
+    weights=("arbicon.safetensors",),
+    options=("transform",),
+    needs_torch=True,
+)
+def _arbicon(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import arbicon
+    from fastretina.networks.arbicon import Arbicon, ArbiconSize
+    from fastretina.networks.weight_files import load_weights
+
+    network, _, digest = load_weights(
+        lambda facts: Arbicon(ArbiconSize(**facts["size"])), WEIGHTS / "arbicon.safetensors"
+    )
+    return arbicon.Pipeline(network, digest, config, threads)

@@ -126,7 +126,9 @@ class Pipeline:
         found = []
         for scale in STARTS:
             start = torch.tensor([[[scale, 0, 0], [0, scale, 0]]], dtype=torch.float32)
-            known = self.network.align(fixed.framed.look, moving.framed.planes, moving.framed.masks, start, AFFINE_STEPS)
+            known = self.network.align(
+                fixed.framed.look, moving.framed.planes, moving.framed.masks, start, AFFINE_STEPS
+            )
             found += [start, *known]
         return max(found, key=lambda affine: self._agreement(fixed, moving, affine))
 
@@ -192,9 +194,7 @@ def between(fixed: Seen, moving: Seen, affine: Tensor) -> Transform:
 
 def interpolating(values: Floats) -> Floats:
     """Control displacements (rows, columns, 2) of the B-spline that has these values at the control points."""
-    rows, columns = (
-        np.linalg.inv((4 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)) / 6) for n in values.shape[:2]
-    )
+    rows, columns = (np.linalg.inv((4 * np.eye(n) + np.eye(n, k=1) + np.eye(n, k=-1)) / 6) for n in values.shape[:2])
     return np.asarray(np.einsum("ir,rck,jc->ijk", rows, values, columns))
 
 
@@ -241,7 +241,9 @@ def _bins(points: Floats) -> NDArray[np.int64]:
     if not len(points):
         return np.zeros((0, 2), np.int64)
     low, high = points.min(0), points.max(0)
-    return np.minimum((points - low) / np.maximum(high - low, 1e-9) * COVERAGE_CELLS, COVERAGE_CELLS - 1).astype(np.int64)
+    return np.minimum((points - low) / np.maximum(high - low, 1e-9) * COVERAGE_CELLS, COVERAGE_CELLS - 1).astype(
+        np.int64
+    )
 
 
 @contextmanager

@@ -74,7 +74,9 @@ class Trunk(nn.Module):
         quarter, eighth = levels.size.quarter, levels.size.eighth
         stride = CELLS // size.grid
         self.cells = nn.Conv2d(eighth, size.dim, stride + 2, stride, 1)
-        self.vessels = nn.Sequential(nn.Conv2d(quarter + eighth, quarter, 3, 1, 1), nn.ReLU(), nn.Conv2d(quarter, 16, 1))
+        self.vessels = nn.Sequential(
+            nn.Conv2d(quarter + eighth, quarter, 3, 1, 1), nn.ReLU(), nn.Conv2d(quarter, 16, 1)
+        )
 
     def forward(self, planes: Tensor, masks: Tensor) -> Look:
         fine = self.level4(self.level2(planes))

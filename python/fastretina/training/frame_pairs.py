@@ -7,13 +7,13 @@ of a batch depends on ``(seed, step, i)`` only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from fastretina.errors import InvalidInput
 from fastretina.networks.arbicon import FRAME_PX
@@ -106,14 +106,19 @@ def make_batch(samples: list[Sample], weights: np.ndarray, pairs: int, seed: int
     return FrameBatch(normalise(both("planes"), masks), masks, both("vessels"), truth)
 
 
-def stream(samples: list[Sample], pairs: int, seed: int, start: int = 0) -> Iterator[FrameBatch]:
-    """Batches from step ``start`` on, without end. Raises InvalidInput where there is no image."""
-    if not samples:
-        raise InvalidInput("samples: no training image")
-    cv2.setNumThreads(1)
-    weights = np.array([s.weight for s in samples], np.float64)
-    weights /= weights.sum()
-    step = start
-    while True:
-        yield make_batch(samples, weights, pairs, seed, step)
-        step += 1
+class FrameStream(Dataset["FrameBatch"]):
+    """Map-style data set of whole batches: item ``i`` is the batch of step ``i``. InvalidInput without an image."""
+
+    def __init__(self, samples: list[Sample], pairs: int, steps: int, seed: int) -> None:
+        if not samples:
+            raise InvalidInput("samples: no training image")
+        self.samples, self.pairs, self.steps, self.seed = samples, pairs, steps, seed
+        weights = np.array([s.weight for s in samples], np.float64)
+        self.weights = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> FrameBatch:
+        cv2.setNumThreads(1)
+        return make_batch(self.samples, self.weights, self.pairs, self.seed, step)

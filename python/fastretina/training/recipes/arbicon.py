@@ -3,103 +3,111 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 import torch.nn.functional as functional
-from torch import Tensor, nn
+from torch import Tensor
 
+from fastretina.config import nearest
+from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
 from fastretina.networks import arbicon
 from fastretina.networks.arbicon import Arbicon, Look
+from fastretina.networks.weight_files import save_weights
 from fastretina.training import frame_losses as losses
 from fastretina.training import frame_pairs
 from fastretina.training.frame_pairs import FrameBatch
-from fastretina.training.sample import Sample
+from fastretina.training.loop import RunConfig, cosine, load_checkpoint, optimise
+from fastretina.training.pairs import stream
 
 POINTS = 512  # of vessels, an image
+ENDLESS = 10**8  # steps of a run that is limited by time
 CELLS = 30  # of the inverse map that the reverse hinge needs, bilinear between
 
 
 @dataclass
-class Options:
-    """``size``: "small" ships, "full" has the 15 x 15 grid. ``start``: weights of RetinaCraquelureNet to start from.
+class Config(RunConfig):
+    """``network``: "small" ships, "full" has the 15 x 15 grid. ``start``: weights of RetinaCraquelureNet, whose first
+    levels the trunk starts from; "" starts from nothing.
 
     ``dense_from``: share of the run after which the dense stage is trained, too; ``joint_from``: after which document B's
     joint losses are added to the grid loss.
     """
 
-    size: str = "small"
-    start: str | None = "retina"
+    synthetic_share: float = 0.85
+    network: str = "small"
+    start: str = "retina"
     pairs: int = 8
-    rate: float = 2e-3
+    rate: float = 1e-3
     weight_decay: float = 1e-4
-    warmup_steps: int = 100
+    warmup_steps: int = 50
     affine_steps: int = 2
     matching_weight: float = 0.1
     segmentation_weight: float = 0.1
-    dense_from: float = 0.25
+    dense_from: float = 0.5
     joint_from: float = 0.75
 
-    def __post_init__(self) -> None:
-        if self.size not in arbicon.SIZES:
-            raise InvalidInput(f"size: got {self.size!r}; allowed: {', '.join(arbicon.SIZES)}")
+    def check(self) -> None:
+        super().check()
+        self.positive("pairs", "rate")
+        if self.network not in arbicon.SIZES:
+            raise InvalidInput(f"network: got {self.network!r}; {nearest(self.network, list(arbicon.SIZES))}")
         if not 0 <= self.dense_from <= self.joint_from <= 1:
             got = f"{self.dense_from} and {self.joint_from}"
             raise InvalidInput(f"dense_from, joint_from: got {got}; allowed: 0 <= dense_from <= joint_from <= 1")
 
 
-class ArbiconLearner:
+class Learner:
     """One step: look at a batch, align it, bend it; the loss is the sum of all stages."""
 
     columns = ("rate", "affine", "dense", "matching", "segmentation", "chamfer", "hinge")
+    fixed = ("network", "pairs")
 
-    def __init__(self, samples: list[Sample], options: Options, seed: int = 0, bf16: bool = True) -> None:
-        torch.manual_seed(seed)
-        self.samples, self.options, self.seed, self.bf16 = samples, options, seed, bf16
-        self.network = Arbicon(arbicon.SIZES[options.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if options.start:
-            start_from(self.network, options.start)
+    def __init__(self, config: Config) -> None:
+        config.check()
+        self.config, self.step = config, 0
+        torch.manual_seed(config.seed)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.network = Arbicon(arbicon.SIZES[config.network]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if config.start:
+            start_from(self.network, config.start)
         decay = [p for p in self.network.parameters() if p.ndim > 1]
         plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": options.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.99))
-        self.step = 0
+        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99))
 
-    def batches(self, start: int) -> Iterator[FrameBatch]:
-        """Item i depends on (seed, i) only."""
-        return frame_pairs.stream(self.samples, self.options.pairs, self.seed, start)
+    def batches(self) -> Iterator[FrameBatch]:
+        cv2.setNumThreads(1)  # the threads of OpenCV would not survive the fork of the workers
+        config = self.config
+        samples, _ = config.samples()
+        steps = frame_pairs.FrameStream(samples, config.pairs, config.steps or ENDLESS, config.seed)
+        return stream(steps, self.step, config.workers)
 
     def update(self, batch: FrameBatch, progress: float) -> dict[str, float]:
-        """One optimiser step."""
-        warm = min(1.0, (self.step + 1) / max(self.options.warmup_steps, 1))
-        rate = self.options.rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        config = self.config
+        rate = cosine(config.rate, self.step, progress, config.warmup_steps)
         self.network.train()
-        options = self.options
-        parts = self.losses(batch, dense=progress >= options.dense_from, joint=progress >= options.joint_from)
-        self.optimiser.zero_grad(set_to_none=True)
-        weights = {"matching": options.matching_weight, "segmentation": options.segmentation_weight}
+        parts = self.losses(batch, dense=progress >= config.dense_from, joint=progress >= config.joint_from)
+        weights = {"matching": config.matching_weight, "segmentation": config.segmentation_weight}
         total = torch.stack([weights.get(name, 1.0) * value for name, value in parts.items()]).sum()
-        total.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
-        self.step += 1
+        optimise(self.optimiser, total, rate, clip=1.0)
         return {"rate": rate, **{name: parts[name].item() if name in parts else 0.0 for name in self.columns[1:]}}
 
     def losses(self, batch: FrameBatch, dense: bool = True, joint: bool = True) -> dict[str, Tensor]:
         """Of the stages, by name; ``dense`` adds the dense one, ``joint`` document B's registration losses."""
         network, n = self.network, len(batch.truth)
         points, truth = frame_pairs.grid_points(n), batch.truth.flatten(2).transpose(1, 2)
-        with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+        with torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext():
             looks = network.look(batch.planes, batch.masks)
             fixed, moving = (Look(*(part[half] for part in looks)) for half in (slice(None, n), slice(n, None)))
             first = network.affine_step(fixed, moving)
-            later = network.align(fixed, batch.planes[n:], batch.masks[n:], first, self.options.affine_steps - 1)
+            later = network.align(fixed, batch.planes[n:], batch.masks[n:], first, self.config.affine_steps - 1)
         affines = [first, *later]
         cells = _at_cells(batch.truth, network.size.grid)
         seen = functional.adaptive_avg_pool2d(batch.masks[n:, 0], network.size.grid)
@@ -112,7 +120,7 @@ class ArbiconLearner:
         if not dense:
             return parts
         known = affines[-1].detach()
-        with torch.autocast("cpu", torch.bfloat16) if self.bf16 else contextlib.nullcontext():
+        with torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext():
             code = network.code(fixed, network.warped(batch.planes[n:], batch.masks[n:], known))
         aligned = arbicon.apply(known, points)
         parts["dense"] = losses.grid_loss(aligned + network.displacement(aligned, code), truth)
@@ -133,21 +141,26 @@ class ArbiconLearner:
         }
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "options": asdict(self.options),
-        }
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
 
-    def load_state(self, state: dict[str, Any]) -> None:
-        """The inverse of ``state``; InvalidInput for that of another network."""
-        if state["options"] != asdict(self.options):
-            raise InvalidInput(f"resume: the run was started with {state['options']}")
+    def restore(self, state: dict[str, Any]) -> None:
         self.network.load_state_dict(state["network"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.step = state["step"]
+
+    def release(self, path: Path) -> None:
+        """``NAME.safetensors``, half precision, with what it was trained on in its header."""
+        config = self.config
+        state = load_checkpoint(config.out / "last.pt")
+        facts = {
+            "name": "arbicon", "size": self.network.size.as_dict(), "licence": LICENCES[config.sets],
+            "non_commercial": config.sets != "clean", "sets": config.sets, "synthetic_eyes": config.synthetic,
+            "start": config.start, "steps": state["step"], "minutes": round(state["minutes"], 1), "pairs": config.pairs,
+            "seed": config.seed,
+        }  # fmt: skip
+        save_weights(self.network, path, facts)
+
+
+build = Learner
 
 
 def _at_cells(truth: Tensor, grid: int) -> Tensor:
@@ -159,7 +172,7 @@ def _at_cells(truth: Tensor, grid: int) -> Tensor:
 
 def start_from(network: Arbicon, weights: str) -> None:
     """Take the first levels of RetinaCraquelureNet: a checkpoint, a weight set's name or a manifest."""
-    from fastretina.training.trainer import load_network
+    from fastretina.training.recipes.retina import load_network
 
     levels = load_network(weights)
     for name in ("level2", "level4", "level8"):
