@@ -1,7 +1,7 @@
 """Registration by one network that sees both images: an affine map, looked at again, and a smooth field on top.
 
-After document B (Dong, Nie & Wei 2022; ``networks/arbicon.py``). There are no key points and no RANSAC: the network says
-what the map is. It knows moderate turns and scales, and starts from a few scales of MOVING here. Which map is the
+After document B (Dong, Nie & Wei 2022; ``networks/arbicon.py``). There are no key points and no RANSAC: the network
+says what the map is. It knows moderate turns and scales, and starts from a few scales of MOVING here. Which map is the
 answer, and whether to trust it, is what the vessels say: the correlation of the ridges, and the quality room.
 """
 

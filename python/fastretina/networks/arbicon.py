@@ -1,13 +1,14 @@
 """Registration by dense correlation: two images -> an affine map, and a smooth displacement of any point on top.
 
 Source: Chen, Wang, Li & Fang, "Arbicon-Net: Arbitrary Continuous Geometric Transformation Networks for Image
-Registration" (2019), as document B's registration network (Dong, Nie & Wei, "Deep Learning Based Medical Image Registration", 2022, section 4.1, equation 1)
-uses it: 4-D correlation -> soft mutual matching -> 4-D convolutions (Rocco et al., "Neighbourhood Consensus Networks",
-2018) -> transformation code -> the displacement of a point from (point, code). The affine stage before it is that of
-Rocco et al., "Convolutional neural network architecture for geometric matching" (2017). What differs, and why:
+Registration" (2019), as document B's registration network (Dong, Nie & Wei, "Deep Learning Based Medical Image
+Registration", 2022, section 4.1, equation 1) uses it: 4-D correlation -> soft mutual matching -> 4-D convolutions (Rocco
+et al., "Neighbourhood Consensus Networks", 2018) -> transformation code -> the displacement of a point from (point,
+code). The affine stage before it is that of Rocco et al., "Convolutional neural network architecture for geometric
+matching" (2017). What differs, and why:
 
-* one locally normalised plane and the first levels of RetinaCraquelureNet instead of RGB and ResNet-101: small, blind to
-  modality and polarity, and free to start from that network's weights;
+* one locally normalised plane and the first levels of RetinaCraquelureNet instead of RGB and ResNet-101: small, blind
+  to modality and polarity, and free to start from that network's weights;
 * the affine stage is run more than once: MOVING is warped by what is known and looked at again;
 * what lies outside the field of view correlates with nothing.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from functools import reduce
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -25,7 +27,7 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from fastretina.errors import InvalidInput
-from fastretina.networks.retina_craquelure import NetworkSize, RetinaCraquelureNet, ResidualBlock
+from fastretina.networks.retina_craquelure import NetworkSize, RetinaCraquelureNet
 
 __all__ = ["FRAME_PX", "SIZES", "Arbicon", "ArbiconSize", "Conv4d", "correlate", "mutual", "resample"]
 
@@ -128,7 +130,7 @@ class Consensus(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         widths = (1, channels, channels, 1)
-        self.convs = nn.ModuleList(Conv4d(i, o) for i, o in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(Conv4d(i, o) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(o) for o in widths[1:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -172,7 +174,7 @@ class PointMlp(nn.Module):
     def __init__(self, code: int) -> None:
         super().__init__()
         widths = (2 + code, 256, 256, 64)
-        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths, widths[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(o) for o in widths[1:])
         self.out = nn.Linear(64, 2)
         nn.init.zeros_(self.out.weight)
@@ -206,9 +208,10 @@ class Arbicon(nn.Module):
         return self.trunk(planes, masks)
 
     def align(self, fixed: Look, planes: Tensor, masks: Tensor, start: Tensor, steps: int) -> list[Tensor]:
-        """Affine maps (N, 2, 3) of MOVING (planes and masks as ``look`` takes them) -> FIXED, one a step from ``start``.
+        """Affine maps (N, 2, 3) of MOVING (planes and masks as ``look`` takes them) -> FIXED: one a step.
 
-        Each step looks at MOVING as the one before has warped it; gradients stay within a step.
+        Each step looks at MOVING as the one before has warped it, the first as ``start`` does; gradients stay within a
+        step.
         """
         found: list[Tensor] = []
         for _ in range(steps):

@@ -219,7 +219,7 @@ def collate(rows: list[dict[str, np.ndarray]]) -> Batch:
 
 
 def stream(dataset: Any, start: int, workers: int) -> Iterator[Any]:
-    """Batches of a data set of whole batches from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
+    """Batches of ``dataset`` from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
     order = range(start, len(dataset))
     loader = DataLoader(
         dataset,

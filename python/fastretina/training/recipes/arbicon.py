@@ -35,8 +35,8 @@ class Config(RunConfig):
     """``network``: "small" ships, "full" has the 15 x 15 grid. ``start``: weights of RetinaCraquelureNet, whose first
     levels the trunk starts from; "" starts from nothing.
 
-    ``dense_from``: share of the run after which the dense stage is trained, too; ``joint_from``: after which document B's
-    joint losses are added to the grid loss.
+    ``dense_from``: share of the run after which the dense stage is trained, too; ``joint_from``: after which document
+    B's joint losses are added to the grid loss.
     """
 
     synthetic_share: float = 0.85
