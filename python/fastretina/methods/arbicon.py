@@ -32,7 +32,6 @@ SHARES, LEAST_JACOBIAN = (1.0, 0.7, 0.5, 0.3), 0.2  # of a field that are tried 
 KINDS = ("auto", "affine", "dense")
 INLIER_CELLS = 0.5  # how far from its partner the map may put a cell
 COVERAGE_CELLS = 8  # as csrc/estimate counts coverage
-TEMPERATURE = 0.07  # of cosines, between the cells around a match
 
 Floats = NDArray[np.float64]
 Field = tuple[Floats, displacement.Rectangle]
@@ -146,16 +145,15 @@ class Pipeline:
         mutual = (cosines.argmax(1)[best] == torch.arange(g * g)) & (cosines.amax(0) > 0)
         cells = torch.nonzero(mutual)[:, 0]
         cells = cells[torch.argsort(-cosines[best[cells], cells], stable=True)]
-        centres = torch.stack([torch.arange(g * g) % g, torch.arange(g * g) // g], 1).float()
-        off_cells = (centres[:, None] - centres[best[cells]][None]).abs().amax(2) <= 1
-        weight = torch.softmax((cosines[:, cells] / TEMPERATURE).masked_fill(~off_cells, -torch.inf), 0)
+        centres = arbicon.cell_centres(g)
+        far = (centres[:, None] - centres[best[cells]][None]).abs().amax(2) > 3 / g
+        weight = torch.softmax((cosines[:, cells] / arbicon.TEMPERATURE).masked_fill(far, -torch.inf), 0)
         partner, here = weight.T @ centres, centres[cells]
-        units = 2 / g
         off = (partner - here).norm(dim=1)
-        source = arbicon.apply(arbicon.invert(affine), ((here + 0.5) * units - 1)[None])[0]
+        source = arbicon.apply(arbicon.invert(affine), here[None])[0]
         return Matched(
-            ((partner + 0.5) * units - 1).double().numpy(), source.double().numpy(),
-            cosines[best[cells], cells].numpy(), (off < INLIER_CELLS).numpy(), (off * units).double().numpy(),
+            partner.double().numpy(), source.double().numpy(), cosines[best[cells], cells].numpy(),
+            (off < INLIER_CELLS * 2 / g).numpy(), off.double().numpy(),
         )  # fmt: skip
 
     def _field(self, fixed: Seen, moving: Seen, affine: Tensor) -> Field | None:
@@ -218,8 +216,7 @@ def _cells(framed: Framed) -> Features:
     grid = framed.look.cells.shape[2]
     shown = rows.norm(dim=1)  # the share of the cell that is seen
     keep = torch.argsort(-shown, stable=True)[: int((shown >= 0.5).sum())]
-    centres = (torch.stack([keep % grid, keep // grid], 1) + 0.5) * (2 / grid) - 1
-    xy = framed.frame_of_input.inverse(centres.double().numpy()).astype(np.float32)
+    xy = framed.frame_of_input.inverse(arbicon.cell_centres(grid)[keep].double().numpy()).astype(np.float32)
     return Features(xy, rows[keep].numpy(), shown[keep].numpy(), FRAME_PX)
 
 

@@ -2,10 +2,10 @@
 
 Source: Chen, Wang, Li & Fang, "Arbicon-Net: Arbitrary Continuous Geometric Transformation Networks for Image
 Registration" (2019), as document B's registration network (Dong, Nie & Wei, "Deep Learning Based Medical Image
-Registration", 2022, section 4.1, equation 1) uses it: 4-D correlation -> soft mutual matching -> 4-D convolutions (Rocco
-et al., "Neighbourhood Consensus Networks", 2018) -> transformation code -> the displacement of a point from (point,
-code). The affine stage before it is that of Rocco et al., "Convolutional neural network architecture for geometric
-matching" (2017). What differs, and why:
+Registration", 2022, section 4.1, equation 1) uses it: 4-D correlation -> soft mutual matching -> 4-D convolutions
+(Rocco et al., "Neighbourhood Consensus Networks", 2018) -> transformation code -> the displacement of a point from
+(point, code). The affine stage before it is that of Rocco et al., "Convolutional neural network architecture for
+geometric matching" (2017). What differs, and why:
 
 * one locally normalised plane and the first levels of RetinaCraquelureNet instead of RGB and ResNet-101: small, blind
   to modality and polarity, and free to start from that network's weights;
@@ -33,6 +33,8 @@ __all__ = ["FRAME_PX", "SIZES", "Arbicon", "ArbiconSize", "Conv4d", "correlate",
 
 FRAME_PX = 240
 CELLS = FRAME_PX // 8  # of the trunk
+TEMPERATURE = 0.07  # of cosines, where a cell chooses its partner
+GAIN = 0.03  # of the affine stage's linear layer, which has thousands of inputs: Adam's first steps would overshoot
 EPSILON = 1e-5  # of the soft mutual matching
 LARGEST_TURN, LARGEST_SHIFT = 0.45, 1.0  # of one affine step, each entry: its determinant stays above 0
 
@@ -88,6 +90,12 @@ class Trunk(nn.Module):
         up = functional.interpolate(coarse, scale_factor=2.0, mode="bilinear", align_corners=False)
         vessels = functional.pixel_shuffle(self.vessels(torch.cat([fine, up], 1)), 4)
         return Look(functional.normalize(cells.float(), dim=1) * seen, vessels.float())
+
+
+def cell_centres(grid: int, device: torch.device | None = None) -> Tensor:
+    """(G * G, 2) frame units, row by row."""
+    axis = (torch.arange(grid, device=device) + 0.5) * (2 / grid) - 1
+    return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(-1, 2)
 
 
 def correlate(fixed: Tensor, moving: Tensor) -> Tensor:
@@ -149,12 +157,15 @@ def _swap(x: Tensor) -> Tensor:
 
 
 class AffineStage(nn.Module):
-    """Correlation -> affine step (N, 2, 3) in frame units, near the identity."""
+    """Correlation -> affine step (N, 2, 3) in frame units, near the identity.
+
+    Each cell of FIXED shows how likely each of MOVING's is its partner, how far that is away, and how sure.
+    """
 
     def __init__(self, size: ArbiconSize) -> None:
         super().__init__()
         self.convs = nn.Sequential(
-            nn.Conv2d(size.grid**2, size.affine, 7, padding=2, bias=False), nn.BatchNorm2d(size.affine), nn.ReLU(),
+            nn.Conv2d(size.grid**2 + 3, size.affine, 7, padding=2, bias=False), nn.BatchNorm2d(size.affine), nn.ReLU(),
             nn.Conv2d(size.affine, 64, 5, padding=2, bias=False), nn.BatchNorm2d(64), nn.ReLU(),
         )  # fmt: skip
         self.linear = nn.Linear(64 * (size.grid - 2) ** 2, 6)
@@ -162,8 +173,14 @@ class AffineStage(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, correlation: Tensor) -> Tensor:
-        cosines = functional.relu(correlation[:, 0].flatten(3)).permute(0, 3, 1, 2)  # MOVING's cells are channels
-        theta = self.linear(self.convs(functional.normalize(cosines, dim=1)).flatten(1)).float().reshape(-1, 2, 3)
+        grid = correlation.shape[2]
+        cosines = correlation[:, 0].flatten(3).permute(0, 3, 1, 2)  # MOVING's cells are channels
+        partner = torch.softmax(cosines.float() / TEMPERATURE, 1)
+        centres = cell_centres(grid, correlation.device)
+        away = torch.einsum("nmij,mc->ncij", partner, centres) - centres.T.reshape(1, 2, grid, grid)
+        sure = partner.amax(1, keepdim=True)
+        seen = self.convs(torch.cat([partner, away * sure, sure], 1))
+        theta = GAIN * self.linear(seen.flatten(1)).float().reshape(-1, 2, 3)
         bound = theta.new_tensor([LARGEST_TURN, LARGEST_TURN, LARGEST_SHIFT])
         return torch.eye(2, 3, device=theta.device) + bound * torch.tanh(theta / bound)
 

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
+from fastretina.networks.arbicon import TEMPERATURE
+
 FAR = 0.3  # frame units: beyond, a vessel is as far as it can be
 OUTSIDE = 0.1  # weight of a point that FIXED does not show
-TEMPERATURE = 0.07
 BLUR_PX = 5  # of vessels that should overlap: what has no overlap yet has no gradient
 
 

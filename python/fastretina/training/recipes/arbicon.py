@@ -49,8 +49,8 @@ class Config(RunConfig):
     affine_steps: int = 2
     matching_weight: float = 0.1
     segmentation_weight: float = 0.1
-    dense_from: float = 0.5
-    joint_from: float = 0.75
+    dense_from: float = 0.6
+    joint_from: float = 0.8
 
     def check(self) -> None:
         super().check()
@@ -131,8 +131,7 @@ class Learner:
         fixed, moving = batch.vessels[:n], batch.vessels[n:]
         points = arbicon.apply(affine, losses.vessel_points(moving, POINTS, self.step))
         points = points + self.network.displacement(points, code)
-        axis = (torch.arange(CELLS) + 0.5) * (2 / CELLS) - 1
-        there = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).reshape(1, -1, 2).expand(n, -1, -1)
+        there = arbicon.cell_centres(CELLS).expand(n, -1, -1)
         # One step of the fixed point: the field is small, and smooth over its own length.
         back = arbicon.apply(arbicon.invert(affine), there - self.network.displacement(there, code))
         return {
@@ -165,8 +164,7 @@ build = Learner
 
 def _at_cells(truth: Tensor, grid: int) -> Tensor:
     """The truth (N, 2, GRID, GRID) at the centres of grid x grid cells."""
-    axis = (torch.arange(grid) + 0.5) * (2 / grid) - 1
-    where = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1).expand(len(truth), -1, -1, -1)
+    where = arbicon.cell_centres(grid).reshape(1, grid, grid, 2).expand(len(truth), -1, -1, -1)
     return functional.grid_sample(truth, where, padding_mode="border", align_corners=False)
 
 
