@@ -1,8 +1,7 @@
-"""Registration by dense correlation: its layers against slow sums, losses by hand, a run killed and resumed, the method."""
+"""Registration by dense correlation: layers against slow sums, losses by hand, a run killed and resumed, the method."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -192,14 +191,14 @@ class KilledError(Exception):
 
 
 @pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch, eye: Sample) -> Iterator[None]:
+def tiny(monkeypatch: pytest.MonkeyPatch, eye: Sample) -> None:
     monkeypatch.setitem(arbicon.SIZES, "small", TINY)
     monkeypatch.setattr(data, "load", lambda *_, **__: ([eye], []))
-    yield
 
 
 def config(out: Path, **changes: object) -> recipe.Config:
-    settings = dict(data=out, out=out, steps=5, pairs=2, workers=0, threads=1, progress=False, start="", sets="clean")
+    settings = {"data": out, "out": out, "steps": 5, "pairs": 2, "workers": 0, "threads": 1, "progress": False}
+    settings |= {"start": "", "sets": "clean"}
     return recipe.Config(**(settings | changes))  # type: ignore[arg-type]
 
 
@@ -246,7 +245,7 @@ def test_the_trunk_starts_from_retina(tmp_path: Path) -> None:
 def test_misuse_of_the_recipe(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="network: got 'smal'; did you mean 'small'"):
         recipe.build(config(tmp_path, network="smal"))
-    with pytest.raises(InvalidInput, match="dense_from, joint_from: got 0.9 and 0.8; allowed: 0 <= dense_from"):
+    with pytest.raises(InvalidInput, match=r"dense_from, joint_from: got 0\.9 and 0\.8; allowed: 0 <= dense_from"):
         recipe.build(config(tmp_path, dense_from=0.9, joint_from=0.8))
     with pytest.raises(InvalidInput, match="pairs: must be positive"):
         recipe.build(config(tmp_path, pairs=0))
