@@ -1,4 +1,5 @@
 // The one table of twins. Its types come from the CPU functions, so a CUDA twin whose signature drifted does not compile.
+// NULL: there is no such twin.
 #pragma once
 
 #include "describe/describe.h"
@@ -15,21 +16,21 @@ namespace fastretina {
 
 struct Backend {
   const char* name;
-  decltype(&cpu::image) image;
-  decltype(&cpu::gray) gray;
-  decltype(&cpu::upsample) upsample;
-  decltype(&cpu::nms) nms;
-  decltype(&cpu::detect) detect;
-  decltype(&cpu::describe) describe;
-  decltype(&cpu::match) match;
-  decltype(&cpu::match_guided) match_guided;
-  decltype(&cpu::estimate) estimate;
-  decltype(&cpu::upgrade) upgrade;
-  decltype(&cpu::ridges) ridges;
-  decltype(&cpu::refine) refine;
-  decltype(&cpu::refine_field) refine_field;
-  decltype(&cpu::ridge_correlation) ridge_correlation;
-  decltype(&cpu::warp) warp;
+  decltype(&cpu::image) image = nullptr;
+  decltype(&cpu::gray) gray = nullptr;
+  decltype(&cpu::upsample) upsample = nullptr;
+  decltype(&cpu::nms) nms = nullptr;
+  decltype(&cpu::detect) detect = nullptr;
+  decltype(&cpu::describe) describe = nullptr;
+  decltype(&cpu::match) match = nullptr;
+  decltype(&cpu::match_guided) match_guided = nullptr;
+  decltype(&cpu::estimate) estimate = nullptr;
+  decltype(&cpu::upgrade) upgrade = nullptr;
+  decltype(&cpu::ridges) ridges = nullptr;
+  decltype(&cpu::refine) refine = nullptr;
+  decltype(&cpu::refine_field) refine_field = nullptr;
+  decltype(&cpu::ridge_correlation) ridge_correlation = nullptr;
+  decltype(&cpu::warp) warp = nullptr;
 };
 
 const Backend& cpu_backend();

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "core/hd.h"
+
 namespace fastretina {
 
 struct Size {
@@ -23,16 +25,16 @@ struct View {
   std::ptrdiff_t stride = 0;
 
   View() = default;
-  View(T* data_, int width_, int height_) : data(data_), width(width_), height(height_), stride(width_) {}
-  View(T* data_, int width_, int height_, std::ptrdiff_t stride_)
+  FR_HD View(T* data_, int width_, int height_) : data(data_), width(width_), height(height_), stride(width_) {}
+  FR_HD View(T* data_, int width_, int height_, std::ptrdiff_t stride_)
       : data(data_), width(width_), height(height_), stride(stride_) {}
   // A view of mutable elements is also a view of constant ones.
   template <class U>
     requires std::is_convertible_v<U (*)[], T (*)[]>
-  View(const View<U>& other) : data(other.data), width(other.width), height(other.height), stride(other.stride) {}
+  FR_HD View(const View<U>& other) : data(other.data), width(other.width), height(other.height), stride(other.stride) {}
 
-  T* row(int y) const { return data + y * stride; }
-  bool empty() const { return data == nullptr || width <= 0 || height <= 0; }
+  FR_HD T* row(int y) const { return data + y * stride; }
+  FR_HD bool empty() const { return data == nullptr || width <= 0 || height <= 0; }
 };
 
 enum class PixelType : int { u8 = 0, u16 = 1, f32 = 2 };
@@ -99,7 +101,7 @@ struct Field {
   double x0 = 0, y0 = 0;            // of the first control point, px
   double step_x = 1, step_y = 1;    // from one control point to the next, px
 
-  bool empty() const { return columns <= 0 || rows <= 0; }
+  FR_HD bool empty() const { return columns <= 0 || rows <= 0; }
 };
 
 // MOVING (x, y) to FIXED: first the transform, then the field, which lies in FIXED. A Transform alone is one, too.

@@ -1,12 +1,18 @@
 #include "core/workspace.h"
 
 #include <algorithm>
+#include <new>
 
 namespace fastretina {
 namespace {
 constexpr std::size_t kAlign = 64;
 constexpr std::size_t kFirstBlock = std::size_t{1} << 20;
 }  // namespace
+
+MemorySource host_memory() {
+  return {[](std::size_t bytes) { return ::operator new(bytes); },
+          [](void* memory) noexcept { ::operator delete(memory); }};
+}
 
 void* Workspace::take_bytes(std::size_t bytes) {
   bytes = (std::max<std::size_t>(bytes, 1) + kAlign - 1) / kAlign * kAlign;
@@ -17,7 +23,7 @@ void* Workspace::take_bytes(std::size_t bytes) {
   if (block_ == blocks_.size()) {
     const std::size_t size = std::max({bytes, kFirstBlock, blocks_.empty() ? merged_ : 2 * blocks_.back().size});
     // One alignment unit of slack lets the first buffer start on a boundary.
-    blocks_.push_back({std::make_unique_for_overwrite<std::byte[]>(size + kAlign), size});
+    blocks_.push_back({{source_.allocate(size + kAlign), source_.release}, size});
     used_ = 0;
   }
   auto base = reinterpret_cast<std::uintptr_t>(blocks_[block_].memory.get());

@@ -1,5 +1,7 @@
 // Grow-only scratch memory. A room asks for buffers inside a Frame; the memory is handed out stack-wise and returns when
 // the Frame ends. After the first call with the largest input nothing allocates.
+//
+// The memory is the host's, or a device's (core/cuda.h): then the rooms of one stream share it, in the stream's order.
 #pragma once
 
 #include <cstddef>
@@ -11,9 +13,16 @@
 
 namespace fastretina {
 
+// Where a Workspace gets its blocks. allocate() throws where there is no more.
+struct MemorySource {
+  void* (*allocate)(std::size_t bytes);
+  void (*release)(void* memory) noexcept;
+};
+MemorySource host_memory();
+
 class Workspace {
  public:
-  Workspace() = default;
+  explicit Workspace(const MemorySource& source = host_memory()) : source_(source) {}
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
@@ -43,12 +52,13 @@ class Workspace {
 
  private:
   struct Block {
-    std::unique_ptr<std::byte[]> memory;
+    std::unique_ptr<void, void (*)(void*) noexcept> memory;
     std::size_t size = 0;
   };
   void* take_bytes(std::size_t bytes);
   void release(std::size_t block, std::size_t used) noexcept;
 
+  MemorySource source_;
   std::vector<Block> blocks_;
   std::size_t block_ = 0;  // the block in use
   std::size_t used_ = 0;   // bytes used of it

@@ -4,12 +4,14 @@
 #include <cstring>
 
 #include "image/image_kernels.h"
+#include "image/image_math.h"
 #include "image/image_steps.h"
 
 namespace fastretina::image_steps {
 namespace {
 
 using namespace image_kernels;
+using namespace image_math;
 
 // --- order statistics -------------------------------------------------------------------------------------------
 // Intensities are in [+0, 1], so their bit patterns have the order of the values.
@@ -122,29 +124,31 @@ void erode(Workspace& workspace, View<std::uint64_t> bits, int radius) {
   }
 }
 
-// The element floor(percent (n - 1) / 100) of the sorted values. Reorders them.
+// The element of that percentage of the sorted values. Reorders them.
 float order_statistic(float* values, int n, int percent) {
-  float* at = values + static_cast<std::int64_t>(n - 1) * percent / 100;
+  float* at = values + rank_of(n, percent);
   std::nth_element(values, at, values + n);
   return *at;
 }
 
-// What a camera leaves around a round field is not always black: compression and glare lift it. Where the brightest of the
-// corners is clearly darker than the dark of the middle, it is surround. 0: there is none to be seen.
-float surround_level(Workspace& workspace, View<const float> intensity) {
-  constexpr int kCorner = 16, kMiddle = 4, kStep = 4;  // sides are that part of the frame; every kStep-th pixel
+struct Surround {
+  float corner, middle;
+};
+
+Surround surround(Workspace& workspace, View<const float> intensity) {
   Workspace::Frame frame(workspace);
-  const int w = intensity.width, h = intensity.height, side = std::max(1, std::min(w, h) / kCorner);
-  float* values = workspace.take<float>(static_cast<std::size_t>(std::max(4 * side * side, (w / kStep + 1) * (h / kStep + 1))));
+  const int w = intensity.width, h = intensity.height, side = std::max(1, std::min(w, h) / kCornerPart);
+  float* values = workspace.take<float>(
+      static_cast<std::size_t>(std::max(4 * side * side, (w / kMiddleStep + 1) * (h / kMiddleStep + 1))));
   int n = 0;
   for (const int y0 : {0, h - side})
     for (const int x0 : {0, w - side})
       for (int y = y0; y < y0 + side; ++y, n += side) std::copy_n(intensity.row(y) + x0, side, values + n);
-  const float brightest = 1.5f * order_statistic(values, n, 99);
+  const float corner = order_statistic(values, n, kCornerPercent);
   n = 0;
-  for (int y = h / kMiddle; y < h - h / kMiddle; y += kStep)
-    for (int x = w / kMiddle; x < w - w / kMiddle; x += kStep) values[n++] = intensity.row(y)[x];
-  return n > 0 && brightest < order_statistic(values, n, 10) ? brightest : 0.f;
+  for (int y = h / kMiddlePart; y < h - h / kMiddlePart; y += kMiddleStep)
+    for (int x = w / kMiddlePart; x < w - w / kMiddlePart; x += kMiddleStep) values[n++] = intensity.row(y)[x];
+  return {corner, order_statistic(values, n, kMiddlePercent)};
 }
 
 }  // namespace
@@ -152,7 +156,7 @@ float surround_level(Workspace& workspace, View<const float> intensity) {
 float percentile_95(Workspace& workspace, View<const float> intensity) {
   Workspace::Frame frame(workspace);
   const int width = intensity.width, height = intensity.height;
-  const std::int64_t total = static_cast<std::int64_t>(width) * height, rank = (total - 1) * 95 / 100;
+  const std::int64_t total = static_cast<std::int64_t>(width) * height, rank = rank_of(total, kBrightPercent);
   constexpr std::uint32_t kLargest = 0x3f800000;  // 1.0f
 
   // A sample brackets the value within a few per cent of the pixels; should it not, the bracket is everything.
@@ -177,8 +181,9 @@ float percentile_95(Workspace& workspace, View<const float> intensity) {
 
 void field_of_view(Workspace& workspace, const ImageOptions& options, Plane& plane) {
   const int width = plane.intensity.width, height = plane.intensity.height;
-  const float threshold = std::max(options.dark_fraction * percentile_95(workspace, plane.intensity),
-                                   surround_level(workspace, plane.intensity));
+  const float bright = percentile_95(workspace, plane.intensity);
+  const auto [corner, middle] = surround(workspace, plane.intensity);
+  const float threshold = dark_threshold(options.dark_fraction, bright, corner, middle);
   for (int y = 0; y < height; ++y) dark_bits(plane.intensity.row(y), width, threshold, plane.bits.row(y));
   keep_inside(workspace, plane.bits, width);
   erode(workspace, plane.bits, options.erode_px);

@@ -15,7 +15,6 @@ namespace {
 using namespace image_kernels;
 using namespace image_math;
 
-constexpr float kTolerance = 1e-3f;  // f32 images may leave [0, 1] by that much: rounding of whoever made them
 constexpr int kRowsPerChunk = 16;
 
 const void* row_of(const Image& image, int y) {
@@ -105,43 +104,27 @@ float unit_of(const Image& image) {
 
 // --- weights ----------------------------------------------------------------------------------------------------
 // Output i = sum over t < count of weights[t * stride + i] * input[first[i] + t].
-struct Axis {
+struct AxisTaps {
   int* first = nullptr;
   float* weights = nullptr;
   int count = 0;
   int stride = 0;
 };
 
-Axis make_axis(Workspace& workspace, int in, int out, int longer, int working) {
-  const bool shrinking = working < longer;
-  Axis axis;
-  axis.count = std::min(in, shrinking ? static_cast<int>((longer + working - 1) / working) + 1 : 2);
-  axis.stride = static_cast<int>(padded(static_cast<std::size_t>(out)));
-  axis.first = workspace.take<int>(static_cast<std::size_t>(axis.stride));
-  axis.weights = workspace.take<float>(static_cast<std::size_t>(axis.stride) * static_cast<std::size_t>(axis.count));
-  std::fill_n(axis.weights, static_cast<std::size_t>(axis.stride) * static_cast<std::size_t>(axis.count), 0.f);
-  for (int i = 0; i < out; ++i) {
-    if (shrinking) {
-      const double from = edge(i, longer, working), to = std::min<double>(edge(i + 1, longer, working), in);
-      const int low = std::min(static_cast<int>(from), in - axis.count);
-      axis.first[i] = low;
-      for (int t = 0; t < axis.count; ++t)
-        axis.weights[t * axis.stride + i] = static_cast<float>(coverage(from, to, low + t) / (to - from));
-    } else {
-      const double position = 0.5 * edge(2 * i + 1, longer, working) - 0.5;
-      const double clamped = std::clamp<double>(position, 0, in - 1);
-      const int low = std::min(static_cast<int>(clamped), in - axis.count);
-      const auto f = static_cast<float>(clamped - low);
-      axis.first[i] = low;
-      axis.weights[i] = axis.count > 1 ? 1.f - f : 1.f;
-      if (axis.count > 1) axis.weights[axis.stride + i] = f;
-    }
-  }
-  for (int i = out; i < axis.stride; ++i) axis.first[i] = axis.first[out - 1];
-  return axis;
+AxisTaps make_axis(Workspace& workspace, const Axis& axis, int out) {
+  AxisTaps taps;
+  taps.count = axis.taps();
+  taps.stride = static_cast<int>(padded(static_cast<std::size_t>(out)));
+  const auto stride = static_cast<std::size_t>(taps.stride), size = stride * static_cast<std::size_t>(taps.count);
+  taps.first = workspace.take<int>(stride);
+  taps.weights = workspace.take<float>(size);
+  std::fill_n(taps.weights, size, 0.f);
+  for (int i = 0; i < out; ++i) taps.first[i] = axis.weigh(i, taps.weights + i, taps.stride);
+  for (int i = out; i < taps.stride; ++i) taps.first[i] = taps.first[out - 1];
+  return taps;
 }
 
-bool is_narrow(const Axis& axis) {
+bool is_narrow(const AxisTaps& axis) {
   for (int i = 0; i < axis.stride; i += 16)
     if (axis.first[i + 15] - axis.first[i] + axis.count > 32) return false;
   return true;
@@ -163,7 +146,7 @@ const void* source_row(const Image& image, Source source, int y, std::byte* scra
 }
 
 // The weighted sum of the input rows that make output row i.
-void sum_rows(const Image& image, Source source, const Axis& axis, int i, const RowScratch& scratch) {
+void sum_rows(const Image& image, Source source, const AxisTaps& axis, int i, const RowScratch& scratch) {
   RowGroup group;
   group.first = true;
   group.count = 0;
@@ -189,13 +172,17 @@ void sum_rows(const Image& image, Source source, const Axis& axis, int i, const 
 
 }  // namespace
 
-void check_image(const Image& input, const ImageGeometry& geometry, const ImageOptions& options) {
+void check_shape(const Image& input, const ImageGeometry& geometry, const ImageOptions& options) {
   require(input.data != nullptr, "image", "a NULL pointer", "pixels");
   require(input.channels == 1 || input.channels == 3, "image", std::to_string(input.channels) + " channels",
           "1 (gray) or 3 (RGB); drop the alpha channel first");
   require(geometry.input.width == input.width && geometry.input.height == input.height, "geometry",
           "the geometry of another size", "image_geometry() of this image");
   check_options(options);
+}
+
+void check_image(const Image& input, const ImageGeometry& geometry, const ImageOptions& options) {
+  check_shape(input, geometry, options);
   if (input.type != PixelType::f32) return;
   for (int y = 0; y < input.height; ++y) {
     const auto* row = static_cast<const float*>(row_of(input, y));
@@ -219,8 +206,8 @@ void resize(const Context& context, Workspace& workspace, const Image& input, co
   recipe.unit = unit_of(input);
 
   const int longer = std::max(input.width, input.height);
-  const Axis across = make_axis(workspace, input.width, geometry.content.width, longer, options.working_size);
-  const Axis down = make_axis(workspace, input.height, geometry.content.height, longer, options.working_size);
+  const AxisTaps across = make_axis(workspace, {input.width, longer, options.working_size}, geometry.content.width);
+  const AxisTaps down = make_axis(workspace, {input.height, longer, options.working_size}, geometry.content.height);
   const Taps taps{across.first, across.weights, across.count, across.stride, is_narrow(across)};
 
   const std::size_t row = padded(static_cast<std::size_t>(input.width));

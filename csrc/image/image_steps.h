@@ -14,7 +14,8 @@ struct Plane {
   View<std::uint64_t> bits;  // the mask, one bit a pixel
 };
 
-// Throws InvalidArgument for what no plane can be made of.
+// Throws InvalidArgument for what no plane can be made of; check_shape does not look at the pixels.
+void check_shape(const Image& input, const ImageGeometry& geometry, const ImageOptions& options);
 void check_image(const Image& input, const ImageGeometry& geometry, const ImageOptions& options);
 void check_options(const ImageOptions& options);
 

@@ -54,7 +54,7 @@ struct RidgeMap {
 
 Size ridge_level_size(Size plane, int level);  // rounded up
 std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options);
-// A map in `memory` of ridge_map_bytes() bytes, 64-byte aligned.
+// A map in `memory` (the host's or the device's) of ridge_map_bytes() bytes, 64-byte aligned. ridges() sets the count.
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory);
 
 constexpr int kRidgeRowStep = 2;  // of ridge_correlation, as refine scores

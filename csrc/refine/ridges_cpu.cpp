@@ -7,6 +7,7 @@
 #include "refine/clones.h"
 #include "refine/refine.h"
 #include "refine/refine_math.h"
+#include "refine/ridges.h"
 
 namespace fastretina {
 namespace {
@@ -225,7 +226,9 @@ void choose_points(View<const RidgePixel> level, double area, const RidgeMap& ou
   *out.count = count;
 }
 
-void check(View<const float> plane, View<const std::uint8_t> mask, const RidgeOptions& options, const RidgeMap& out) {
+}  // namespace
+
+void check_ridges(View<const float> plane, View<const std::uint8_t> mask, const RidgeOptions& options, const RidgeMap& out) {
   const std::string size = std::to_string(plane.width) + " x " + std::to_string(plane.height);
   require(mask.width == plane.width && mask.height == plane.height, "mask",
           std::to_string(mask.width) + " x " + std::to_string(mask.height), "the plane's size");
@@ -243,8 +246,6 @@ void check(View<const float> plane, View<const std::uint8_t> mask, const RidgeOp
             "ridge_level_size()");
   }
 }
-
-}  // namespace
 
 Size ridge_level_size(Size plane, int level) {
   Size size = plane;
@@ -265,7 +266,6 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options) {
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory) {
   RidgeMap map;
   map.count = reinterpret_cast<int*>(memory);
-  *map.count = 0;
   memory += 64;
   for (int k = 0; k < kRidgeLevels; ++k) {
     const Size size = ridge_level_size(plane, k);
@@ -282,7 +282,7 @@ namespace cpu {
 
 void ridges(const Context& context, Workspace& workspace, View<const float> plane, View<const std::uint8_t> mask,
             const RidgeOptions& options, const RidgeMap& out) {
-  check(plane, mask, options, out);
+  check_ridges(plane, mask, options, out);
   *out.count = 0;
   const int width = plane.width, height = plane.height;
   if (plane.empty()) return;

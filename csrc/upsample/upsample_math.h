@@ -26,7 +26,9 @@ constexpr CubicWeights cubic_weights(float t) {
 constexpr CubicWeights kNearPhase = cubic_weights(0.125f);  // phases 1 and 2
 constexpr CubicWeights kFarPhase = cubic_weights(0.375f);   // phases 0 and 3
 
-FR_HD constexpr CubicWeights phase_weights(int phase) { return phase == 0 || phase == 3 ? kFarPhase : kNearPhase; }
+FR_HD constexpr CubicWeights phase_weights(int phase) {
+  return phase == 0 || phase == 3 ? cubic_weights(0.375f) : cubic_weights(0.125f);
+}
 
 // The source cell of tap k in [0, 4), relative to cell i; -2 ... 2. Indices past the edge are clamped to it.
 FR_HD constexpr int phase_tap(int phase, int k) { return phase < 2 ? 1 - k : k - 1; }

@@ -20,7 +20,7 @@ from fastretina.config import usable_cores
 
 HELP = "check the installation"
 
-_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnxruntime", "torch", "tensorrt-rtx")
+_PACKAGES = ("numpy", "opencv-python-headless", "openvino", "onnx", "onnxruntime", "torch", "tensorrt-rtx", "tensorrt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         "engines": _engines,
         "weights": _weights,
         "gpu": _gpu,
+        "tensorrt": _tensorrt,
         "registration": _registration,
     }
     failed = 0
@@ -105,6 +106,20 @@ def _gpu() -> str:
     query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
     answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
     return "; ".join(answer.stdout.strip().splitlines()) or "an NVIDIA driver, but no GPU (not needed)"
+
+
+def _tensorrt() -> str:
+    from fastretina.engines import tensorrt_file
+
+    versions = tensorrt_file.installed()
+    if not versions:
+        return "not installed (not needed); pip install tensorrt-rtx"
+    found = [f"{flavour} {version}" for flavour, version in versions.items()]
+    capability = tensorrt_file.gpu_capability()
+    found.append("engines cannot run: torch is missing or sees no GPU" if capability is None else f"GPU {capability}")
+    folder = tensorrt_file.engines_folder()
+    count = len(list(tensorrt_file.engine_files(folder)))
+    return ", ".join([*found, f"{count} engine files in {folder}" + (" (fastretina engine list)" if count else "")])
 
 
 def _registration() -> str:

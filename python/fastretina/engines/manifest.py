@@ -63,6 +63,13 @@ class Manifest:
         """Whether there are weights for ``precision`` (bf16 and f16 run the f32 file)."""
         return _FILES.get(precision, "onnx") in self.data["weights"]
 
+    def file_hash(self, precision: str) -> str:
+        """SHA-256 of the ONNX file that serves ``precision``, as the manifest has it. EngineError: there is none."""
+        entry = self.data["weights"].get(_FILES["int8" if precision == "int8" else "f32"])
+        if entry is None:
+            raise EngineError(f"weights: network {self.name!r} has no {precision} file")
+        return str(entry["sha256"])
+
     def weights(self, precision: str) -> Path:
         """The checked weights file for ``precision`` ("f32", "int8" or "torch"). EngineError: missing or altered."""
         entry = self.data["weights"].get(_FILES[precision])
