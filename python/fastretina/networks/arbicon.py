@@ -159,7 +159,8 @@ def _swap(x: Tensor) -> Tensor:
 class AffineStage(nn.Module):
     """Correlation -> affine step (N, 2, 3) in frame units, near the identity.
 
-    Each cell of FIXED shows how likely each of MOVING's is its partner, how far that is away, and how sure.
+    Each cell of one image shows how likely each of the other's is its partner, how far that is away, and how sure. Half
+    of what FIXED says less what MOVING says is the step, so that an image against itself gives the identity.
     """
 
     def __init__(self, size: ArbiconSize) -> None:
@@ -173,16 +174,20 @@ class AffineStage(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, correlation: Tensor) -> Tensor:
+        both = self._one_way(torch.cat([correlation, _swap(correlation)]))
+        theta = (both[: len(correlation)] - both[len(correlation) :]) / 2
+        bound = theta.new_tensor([LARGEST_TURN, LARGEST_TURN, LARGEST_SHIFT])
+        return torch.eye(2, 3, device=theta.device) + bound * torch.tanh(theta / bound)
+
+    def _one_way(self, correlation: Tensor) -> Tensor:
         grid = correlation.shape[2]
-        cosines = correlation[:, 0].flatten(3).permute(0, 3, 1, 2)  # MOVING's cells are channels
+        cosines = correlation[:, 0].flatten(3).permute(0, 3, 1, 2)  # the other's cells are channels
         partner = torch.softmax(cosines.float() / TEMPERATURE, 1)
         centres = cell_centres(grid, correlation.device)
         away = torch.einsum("nmij,mc->ncij", partner, centres) - centres.T.reshape(1, 2, grid, grid)
         sure = partner.amax(1, keepdim=True)
         seen = self.convs(torch.cat([partner, away * sure, sure], 1))
-        theta = GAIN * self.linear(seen.flatten(1)).float().reshape(-1, 2, 3)
-        bound = theta.new_tensor([LARGEST_TURN, LARGEST_TURN, LARGEST_SHIFT])
-        return torch.eye(2, 3, device=theta.device) + bound * torch.tanh(theta / bound)
+        return GAIN * self.linear(seen.flatten(1)).float().reshape(-1, 2, 3)
 
 
 class PointMlp(nn.Module):

@@ -27,7 +27,7 @@ GRID_STEP_PX, GRID_FIRST_PX = FRAME_PX // GRID, FRAME_PX // (2 * GRID)
 LARGEST_TURN_DEG, LARGEST_LOG_SCALE, LARGEST_SHIFT = 25.0, 0.42, 0.25  # between the views; shift in frames
 ZOOM_LOG = 0.5  # how much of an image a frame may leave out
 SAME_PLANE = 0.15  # share of the pairs that show one modality twice, where there are several
-RESTYLED = 0.5  # share of the views that are restyled, where modalities already differ
+RESTYLED = 0.25  # share of the views that are restyled, where modalities already differ
 
 
 @dataclass

@@ -47,10 +47,10 @@ class Config(RunConfig):
     weight_decay: float = 1e-4
     warmup_steps: int = 50
     affine_steps: int = 2
-    matching_weight: float = 0.1
+    matching_weight: float = 0.3
     segmentation_weight: float = 0.1
-    dense_from: float = 0.6
-    joint_from: float = 0.8
+    dense_from: float = 0.65
+    joint_from: float = 0.85
 
     def check(self) -> None:
         super().check()
