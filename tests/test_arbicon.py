@@ -53,6 +53,17 @@ def test_consensus_does_not_know_which_image_is_fixed() -> None:
     torch.testing.assert_close(consensus(x), swapped)
 
 
+def test_an_image_against_itself_is_the_identity_and_both_orders_are_opposite() -> None:
+    torch.manual_seed(1)
+    stage = arbicon.AffineStage(TINY).eval()
+    torch.nn.init.normal_(stage.linear.weight)
+    a, b = torch.nn.functional.normalize(torch.randn(2, 1, 8, 5, 5), dim=2)
+    torch.testing.assert_close(stage(arbicon.correlate(a, a)), torch.eye(2, 3)[None])
+    one, other = stage(arbicon.correlate(a, b)), stage(arbicon.correlate(b, a))
+    assert (one - torch.eye(2, 3)).abs().max() > 0.01
+    torch.testing.assert_close(one + other, 2 * torch.eye(2, 3)[None])
+
+
 def test_affine_maps() -> None:
     a = torch.tensor([[[1.1, 0.2, 0.3], [-0.1, 0.9, -0.2]]])
     b = torch.tensor([[[0.8, 0.0, 0.1], [0.3, 1.2, 0.0]]])
