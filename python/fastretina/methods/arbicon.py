@@ -26,11 +26,11 @@ from fastretina.networks.arbicon import FRAME_PX, Arbicon, Look
 from fastretina.transform import Transform
 
 STARTS = (1.0, 2 / 3, 1.5)  # scales of MOVING
-AFFINE_STEPS = 4
+AFFINE_STEPS = 6
 CONTROLS = 8  # of the field, a side
 SHARES, LEAST_JACOBIAN = (1.0, 0.7, 0.5, 0.3), 0.2  # of a field that are tried until it is far from folding
 KINDS = ("auto", "affine", "dense")
-INLIER_CELLS = 0.5  # how far from its partner the map may put a cell
+INLIER_PX, REACH_PX = 5.0, 16  # how far the vessels of a cell may lie apart, and how far is looked; network px
 COVERAGE_CELLS = 8  # as csrc/estimate counts coverage
 
 Floats = NDArray[np.float64]
@@ -64,11 +64,11 @@ class Seen(keypoints.Seen):
 class Matched(NamedTuple):
     """Cells of both images that are each other's best under a map, best first."""
 
-    fixed: Floats  # (M, 2) frame units, between cells
-    moving: Floats  # of MOVING's frame
+    fixed: Floats  # (M, 2) px: where the vessels of MOVING's cell are found
+    moving: Floats  # (M, 2) px
     score: Floats32  # (M,) cosines
     inlier: NDArray[np.bool_]
-    off: Floats  # (M,) frame units of FIXED
+    off: Floats  # (M,) how far the map is from that, px of FIXED's network plane
 
 
 class Pipeline:
@@ -114,9 +114,8 @@ class Pipeline:
         return {
             "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
             "transform": None if transform is None else core_transform(transform), "field": field,
-            "fixed_xy": fixed.framed.frame_of_input.inverse(matched.fixed),
-            "moving_xy": moving.framed.frame_of_input.inverse(matched.moving),
-            "score": matched.score, "inlier": matched.inlier, "rung": 0, "attempts": len(STARTS),
+            "fixed_xy": matched.fixed, "moving_xy": matched.moving, "score": matched.score,
+            "inlier": matched.inlier, "rung": 0, "attempts": len(STARTS),
             "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False), "timings_ms": timings,
         }  # fmt: skip
 
@@ -132,12 +131,12 @@ class Pipeline:
         return max(found, key=lambda affine: self._agreement(fixed, moving, affine))
 
     def _agreement(self, fixed: Seen, moving: Seen, affine: Tensor) -> float:
-        network = fixed.network_of_input @ between(fixed, moving, affine) @ moving.network_of_input.inverse
+        network = _network_map(fixed, moving, affine)
         correlation, overlap_px = ops.ridge_correlation(fixed.ridges, moving.ridges, network, threads=self.threads)
         return correlation * overlap_px**0.5  # a small overlap is likelier to agree by chance
 
     def _matched(self, fixed: Seen, moving: Seen, affine: Tensor) -> Matched:
-        """The correlation's mutual best under a map."""
+        """The correlation's mutual best under a map, and how far their vessels lie apart."""
         warped = self.network.warped(moving.framed.planes, moving.framed.masks, affine)
         g = self.network.size.grid
         cosines = arbicon.correlate(fixed.framed.look.cells, warped.cells)[0, 0].reshape(g * g, g * g)
@@ -145,15 +144,19 @@ class Pipeline:
         mutual = (cosines.argmax(1)[best] == torch.arange(g * g)) & (cosines.amax(0) > 0)
         cells = torch.nonzero(mutual)[:, 0]
         cells = cells[torch.argsort(-cosines[best[cells], cells], stable=True)]
-        centres = arbicon.cell_centres(g)
-        far = (centres[:, None] - centres[best[cells]][None]).abs().amax(2) > 3 / g
-        weight = torch.softmax((cosines[:, cells] / arbicon.TEMPERATURE).masked_fill(far, -torch.inf), 0)
-        partner, here = weight.T @ centres, centres[cells]
-        off = (partner - here).norm(dim=1)
-        source = arbicon.apply(arbicon.invert(affine), here[None])[0]
+        centres, px = arbicon.cell_centres(g), fixed.network_of_input @ fixed.framed.frame_of_input.inverse
+        here, partner = (px(centres[index].double().numpy()) for index in (cells, best[cells]))
+        ridges = self._warped_ridges(fixed, moving, _network_map(fixed, moving, affine))
+        cell_px = px.params[0, 0] * 2 / g
+        shift = _shifts(_strength(fixed.ridges), _strength(ridges), here, round(cell_px / 2))
+        near = np.abs(partner - here).max(1, initial=0) < 1.5 * cell_px if len(here) else np.zeros(0, bool)
+        off = np.where(near, np.linalg.norm(shift, axis=1), np.linalg.norm(partner - here, axis=1))
+        source = moving.framed.frame_of_input.inverse(
+            arbicon.apply(arbicon.invert(affine), centres[cells][None])[0].double().numpy()
+        )
         return Matched(
-            partner.double().numpy(), source.double().numpy(), cosines[best[cells], cells].numpy(),
-            (off < INLIER_CELLS * 2 / g).numpy(), off.double().numpy(),
+            fixed.network_of_input.inverse(np.where(near[:, None], here + shift, partner)), source,
+            cosines[best[cells], cells].numpy(), off < INLIER_PX, off,
         )  # fmt: skip
 
     def _field(self, fixed: Seen, moving: Seen, affine: Tensor) -> Field | None:
@@ -167,27 +170,31 @@ class Pipeline:
         control = unfolded(interpolating(values))
         if control is None:
             return None
-        base = between(fixed, moving, affine)
         scores = []
         for share in (0.0, 1.0):
             field = scaled(control * share, fixed.network_of_input @ fixed.framed.frame_of_input.inverse)
-            network = fixed.network_of_input @ base @ moving.network_of_input.inverse
-            scores.append(self._bent_agreement(fixed, moving, Transform("dense", *field) @ network))
+            bent = Transform("dense", *field) @ _network_map(fixed, moving, affine)
+            ridges = self._warped_ridges(fixed, moving, bent)
+            scores.append(ops.ridge_correlation(fixed.ridges, ridges, Transform.identity(), threads=self.threads)[0])
         return scaled(control, fixed.framed.frame_of_input.inverse) if scores[1] > scores[0] else None
 
-    def _bent_agreement(self, fixed: Seen, moving: Seen, transform: Transform) -> float:
-        """Of the ridges of MOVING as it is warped, both at the network's scale."""
+    def _warped_ridges(self, fixed: Seen, moving: Seen, transform: Transform) -> ops.Ridges:
+        """Of MOVING as a map between the network's planes warps it."""
         height, width = fixed.network.plane.shape
         plane = ops.warp(moving.network.plane, transform, (width, height), threads=self.threads)
         mask = ops.warp(moving.network.mask, transform, (width, height), interpolation="nearest", threads=self.threads)
-        ridges = ops.ridges(plane.image, mask.image, threads=self.threads)
-        return ops.ridge_correlation(fixed.ridges, ridges, Transform.identity(), threads=self.threads)[0]
+        return ops.ridges(plane.image, mask.image, threads=self.threads)
 
 
 def between(fixed: Seen, moving: Seen, affine: Tensor) -> Transform:
     """A map (1, 2, 3) of frame units between the images' px."""
     frames = Transform.from_matrix(affine[0].double().numpy(), "affine")
     return fixed.framed.frame_of_input.inverse @ frames @ moving.framed.frame_of_input
+
+
+def _network_map(fixed: Seen, moving: Seen, affine: Tensor) -> Transform:
+    """The same between the planes at the network's scale."""
+    return fixed.network_of_input @ between(fixed, moving, affine) @ moving.network_of_input.inverse
 
 
 def interpolating(values: Floats) -> Floats:
@@ -223,11 +230,10 @@ def _cells(framed: Framed) -> Features:
 def _measured(fixed: Seen, moving: Seen, matched: Matched) -> dict[str, Any]:
     """What the quality room asks of the matches; lengths in px of FIXED's network plane."""
     inlier = matched.inlier
-    network_px = fixed.network.scale / fixed.framed.frame_of_input.params[0, 0]  # of a frame unit
     occupied = [set(map(tuple, _bins(matched.fixed)[keep])) for keep in (np.ones_like(inlier), inlier)]
     return {
         "matches": len(inlier), "inliers": int(inlier.sum()),
-        "inlier_rms_px": float(np.sqrt(np.mean(matched.off[inlier] ** 2))) * network_px if inlier.any() else 0.0,
+        "inlier_rms_px": float(np.sqrt(np.mean(matched.off[inlier] ** 2))) if inlier.any() else 0.0,
         "coverage": len(occupied[1]) / max(len(occupied[0]), 1),
         "keypoints_fixed": len(fixed.keypoints), "keypoints_moving": len(moving.keypoints), "attempts": len(STARTS),
     }  # fmt: skip
@@ -238,9 +244,34 @@ def _bins(points: Floats) -> NDArray[np.int64]:
     if not len(points):
         return np.zeros((0, 2), np.int64)
     low, high = points.min(0), points.max(0)
-    return np.minimum((points - low) / np.maximum(high - low, 1e-9) * COVERAGE_CELLS, COVERAGE_CELLS - 1).astype(
-        np.int64
-    )
+    share = (points - low) / np.maximum(high - low, 1e-9)
+    return np.minimum(share * COVERAGE_CELLS, COVERAGE_CELLS - 1).astype(np.int64)
+
+
+def _strength(ridges: ops.Ridges) -> Floats32:
+    """(h, w) in [0, 255]: the lowest byte of the finest level."""
+    return (ridges.full & 255).astype(np.float32)
+
+
+def _shifts(fixed: Floats32, moving: Floats32, at: Floats, half_px: int) -> Floats:
+    """(M, 2) px: how far beside (M, 2) the window of MOVING about a point is most like FIXED, at most ``REACH_PX``.
+
+    The largest zero-mean normalised correlation. As far as one looks where a window shows no vessel, or leaves FIXED.
+    """
+    import cv2
+
+    shifts = np.full((len(at), 2), float(REACH_PX))
+    wide = half_px + REACH_PX
+    around = cv2.copyMakeBorder(fixed, wide, wide, wide, wide, cv2.BORDER_CONSTANT)
+    inside = cv2.copyMakeBorder(moving, half_px, half_px, half_px, half_px, cv2.BORDER_CONSTANT)
+    for i, (x, y) in enumerate(np.rint(at).astype(int)):
+        window = inside[y : y + 2 * half_px + 1, x : x + 2 * half_px + 1]
+        search = around[y : y + 2 * wide + 1, x : x + 2 * wide + 1]
+        if window.size and window.std() > 1 and search.std() > 1:
+            likeness = cv2.matchTemplate(search, window, cv2.TM_CCOEFF_NORMED)
+            row, column = np.unravel_index(int(np.nan_to_num(likeness).argmax()), likeness.shape)
+            shifts[i] = column - REACH_PX, row - REACH_PX
+    return shifts
 
 
 @contextmanager
