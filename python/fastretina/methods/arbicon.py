@@ -264,7 +264,7 @@ def _shifts(fixed: Floats32, moving: Floats32, at: Floats, half_px: int) -> Floa
     wide = half_px + REACH_PX
     around = cv2.copyMakeBorder(fixed, wide, wide, wide, wide, cv2.BORDER_CONSTANT)
     inside = cv2.copyMakeBorder(moving, half_px, half_px, half_px, half_px, cv2.BORDER_CONSTANT)
-    for i, (x, y) in enumerate(np.rint(at).astype(int)):
+    for i, (x, y) in enumerate(np.clip(np.rint(at).astype(int), 0, np.array(fixed.shape[::-1]) - 1)):
         window = inside[y : y + 2 * half_px + 1, x : x + 2 * half_px + 1]
         search = around[y : y + 2 * wide + 1, x : x + 2 * wide + 1]
         if window.size and window.std() > 1 and search.std() > 1:
