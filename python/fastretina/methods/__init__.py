@@ -27,6 +27,7 @@ __all__ = ["METHODS", "WEIGHTS", "Method", "build"]
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 OURS = "Apache-2.0"
 OPENCV = "Apache-2.0 (OpenCV)"
+RESEARCH = "research, non-commercial (trained on real data sets)"
 COMMON = ("method", "threads", "seed")  # keywords of Registrar that mean something to every method
 
 
@@ -87,15 +88,17 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    if wanted.needs_torch and (find_spec("torch") is None or find_spec("safetensors") is None):
+    asked = {"input": config.input == "vessels", "translate": config.translate not in ("auto", "off")}
+    heavy = ["method"] * wanted.needs_torch + [name for name, needed in asked.items() if needed]
+    if heavy and (find_spec("torch") is None or find_spec("safetensors") is None):
         remedy = "pip install 'fastretina[torch]'"
-        raise EngineError(f"method: {wanted.name!r} needs PyTorch and safetensors; remedy: {remedy}")
+        raise EngineError(f"{heavy[0]}: {getattr(config, heavy[0])!r} needs PyTorch and safetensors; remedy: {remedy}")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform", "prune")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input", "translate", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -119,6 +122,19 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import classical, keypoints
 
     return keypoints.Pipeline(classical.SymmetricSift(config), config, threads, kind="similarity")
+
+
+@method(
+    "glampoints",
+    "key points learned for root-SIFT, pairs of one modality or of opposite polarity (GLAMPoints)",
+    weights=("glampoints.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _glampoints(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import glampoints, keypoints
+
+    return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")
 
 
 @method(
@@ -159,3 +175,18 @@ def _superpoint_superglue(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import superglue
 
     return superglue.pipeline("superpoint", config, threads)
+
+
+@method(
+    "cyclegan+superpoint+superglue",
+    "document B's comparison: colour photographs in the look of OCTA or angiograms, then document C",
+    licence=RESEARCH,
+    weights=("superpoint.safetensors", "superglue_superpoint.safetensors", "cyclegan_cf_octa.safetensors",
+             "cyclegan_cf_fa.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)  # fmt: skip
+def _cyclegan_superpoint_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("superpoint", config, threads, translate=("cf-octa", "cf-fa"))

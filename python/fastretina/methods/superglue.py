@@ -53,7 +53,7 @@ FRONT_ENDS = {
 }
 
 
-def pipeline(front_end: str, config: Config, threads: int) -> Pipeline:
+def pipeline(front_end: str, config: Config, threads: int, translate: tuple[str, ...] = ()) -> Pipeline:
     """The method of a front end, with the weights that ship for it; both networks are named in the result.
 
     Raises EngineError for weights that were trained on the features of another network.
@@ -62,7 +62,7 @@ def pipeline(front_end: str, config: Config, threads: int) -> Pipeline:
     matcher = Matcher(path, threads)
     if matcher.facts["front_end"]["weights_hash"] != describe.weights_hash:
         raise EngineError(f"weights: {path} was trained on other {front_end} weights; remedy: reinstall the package")
-    made = Pipeline(describe, config, threads, matches=matcher)
+    made = Pipeline(describe, config, threads, matches=matcher, translate=translate)
     made.choices = describe.choices | {"network": f"{describe.choices['network']}+superglue"}
     made.weights_hash = f"{describe.weights_hash}+{matcher.weights_hash}"
     return made

@@ -83,6 +83,15 @@ def random_view(
     return View(matrix, bend)
 
 
+def random_centre(rng: np.random.Generator, mask: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """A source point ``(2,)`` inside the mask about which a view of ``size`` pixels shows little beyond the frame."""
+    inside = np.argwhere(mask[::8, ::8] > 0) * 8
+    centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)
+    extent = np.array(mask.shape[::-1], np.float64)
+    half = min(size / 2 / scale * 0.8, extent.min() / 2)
+    return np.clip(centre, half, extent - half)
+
+
 def sample_view(sample: Sample, view: View, plane: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Plane in [0, 1], mask and vessel map in [0, 1] of a view, each float32 ``(S, S)``; outside the source: mask 0.
 
