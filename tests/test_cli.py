@@ -311,10 +311,15 @@ def test_evaluate_has_one_suite_and_known_baselines(tmp_path: Path, capsys: pyte
     assert "baselines: got 'surf'; did you mean 'sift'?" in misuse(
         ["evaluate", "--fire", str(tmp_path), "--baselines", "surf"], capsys
     )
-    assert "not allowed with" in misuse(["evaluate", "--fire", "a", "--pairs", "b"], capsys)
+    assert "--pairs and --fire: give one" in misuse(["evaluate", "--fire", "a", "--pairs", "b"], capsys)
+    assert "not allowed with" in misuse(["evaluate", "--fire", "a", "--table", "A"], capsys)
+    assert "table: got 'D'; allowed: A, B, C" in misuse(["evaluate", "--table", "D"], capsys)
+    assert "--baselines: the methods of --table have their own" in misuse(
+        ["evaluate", "--table", "A", "--baselines", "sift"], capsys
+    )
     assert "is required" in misuse(["evaluate"], capsys)
     assert "--wrong: is an option of --pairs only" in misuse(["evaluate", "--fire", str(tmp_path), "--wrong"], capsys)
-    assert "--count: is an option of --crossings and --synthetic only" in misuse(
+    assert "--count: is an option of --crossings and --synthetic and --table only" in misuse(
         ["evaluate", "--fire", str(tmp_path), "--count", "3"], capsys
     )
     assert "count: got 0" in misuse(["evaluate", "--synthetic", "local", "--count", "0"], capsys)

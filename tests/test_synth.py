@@ -276,3 +276,23 @@ def test_a_sharp_bend_is_a_landmark_and_a_gentle_one_is_none() -> None:
 def test_misuse(arguments: dict, message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         synthetic_pair(0, **arguments)
+
+
+def test_health_of_a_pair() -> None:
+    from fastretina.synth import synthetic_pair
+    from fastretina.synth.eye import Eye
+
+    assert not Eye(3, diseased=False).lesions
+    ill = Eye(3, diseased=True)
+    assert ill.lesions
+    later = ill.later()
+    assert later.tree is ill.tree
+    assert later.lesions != ill.lesions
+    assert ill.later().lesions == later.lesions
+    assert ill.lesions == Eye(3, diseased=True).lesions  # a visit changes nothing before it
+    pairs = {h: synthetic_pair(3, (128, 128), ("CF", "CF"), "easy", health=h) for h in ("healthy", "diseased", "later")}
+    assert (pairs["diseased"].fixed == pairs["later"].fixed).all()
+    assert (pairs["diseased"].moving != pairs["later"].moving).any()
+    assert (pairs["diseased"].fixed != pairs["healthy"].fixed).any()
+    with pytest.raises(InvalidInput, match="health: got 'ill'"):
+        synthetic_pair(3, health="ill")

@@ -17,7 +17,11 @@ const Backend* cuda_backend() {
                                      .describe = &cuda::describe,
                                      .match = &cuda::match,
                                      .match_guided = &cuda::match_guided,
-                                     .ridges = &cuda::ridges};
+                                     .estimate = &cuda::estimate,
+                                     .upgrade = &cuda::upgrade,
+                                     .ridges = &cuda::ridges,
+                                     .refine = &cuda::refine,
+                                     .warp = &cuda::warp};
   return &kTable;
 }
 

@@ -95,9 +95,6 @@ FR_HD Jacobian jacobian(const Deformation& d, Point q) {
   return d.field.empty() ? base : jacobian(d.field, apply(d.base, q)) * base;
 }
 
-// x -> f(x) solved for x by Newton's method from `start`. false: it did not converge (a fold).
-bool invert_point(const Field& f, Point target, Point start, Point& solution);
-
 // The least determinant of the field's Jacobian, on the knots and half way between them; 1 without a field.
 double least_jacobian(const Field& f);
 

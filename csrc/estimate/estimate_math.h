@@ -178,7 +178,7 @@ FR_HD bool quadratic_from(const Pair (&s)[6], const SampleRules& rules, Hypothes
 
 // Hypothesis `index`, drawn from the first `pool` pairs. false: a degenerate or implausible sample (a repeated pair has
 // no area, so it needs no test of its own).
-FR_HD bool propose(const Pair* pairs, std::uint32_t pool, const SampleRules& rules, std::uint32_t index,
+FR_HD_CALL bool propose(const Pair* pairs, std::uint32_t pool, const SampleRules& rules, std::uint32_t index,
                    Hypothesis& out) {
   const bool two_hands = rules.kind == TransformKind::similarity && rules.allow_mirror;
   const std::uint64_t counter = two_hands ? index >> 1 : index;

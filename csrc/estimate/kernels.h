@@ -9,9 +9,9 @@ namespace fastretina::estimating {
 // nothing explains and that weigh nothing. Weights are in [0, 1].
 inline constexpr int kPairPadding = 16;
 struct PairArrays {
-  const float *x = nullptr, *y = nullptr, *u = nullptr, *v = nullptr, *weight = nullptr;
+  float *x = nullptr, *y = nullptr, *u = nullptr, *v = nullptr, *weight = nullptr;
   int count = 0;
-  int padded() const { return (count + kPairPadding - 1) / kPairPadding * kPairPadding; }
+  FR_HD int padded() const { return (count + kPairPadding - 1) / kPairPadding * kPairPadding; }
 };
 
 // A map in double, for fits.
@@ -22,6 +22,7 @@ struct Model {
 
 // Weighted sums for one normal equation around `model`; which sums, see the form's adder in kernels_body.h.
 inline constexpr int kMoments = 27;
+inline constexpr int kCheck = 128;  // pairs between looks at `enough`
 struct Moments {
   double sum[kMoments] = {};
   double inliers = 0;

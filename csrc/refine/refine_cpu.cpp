@@ -6,38 +6,21 @@
 #include "core/error.h"
 #include "core/transform.h"
 #include "refine/refine.h"
+#include "refine/refine_check.h"
 #include "refine/refine_kernels.h"
 #include "refine/refine_level.h"
 #include "refine/refine_model.h"
 
-namespace fastretina::cpu {
+namespace fastretina {
+namespace cpu {
 namespace {
 
 using namespace refine_math;
 using namespace refine_kernels;
 
 constexpr int kRowGrain = 16;
-constexpr int kMinLattice = 32;
 
 View<RidgePixel> finest(const RidgeMap& map) { return map.level[kRidgeLevels - 1]; }
-
-Frame frame_of(const RidgeMap& moving) {
-  const auto plane = finest(moving);
-  return {plane.width / 2.0, plane.height / 2.0, std::max(std::max(plane.width, plane.height) / 2.0, 1.0)};
-}
-
-// The furthest that the start and the result are apart on the corners of the MOVING frame; infinite beyond a pole.
-double frame_shift(const Transform& a, const Transform& b, View<const RidgePixel> plane) {
-  double most = 0;
-  for (const double x : {-0.5, plane.width - 0.5})
-    for (const double y : {-0.5, plane.height - 0.5}) {
-      const Point pa = apply(a, {x, y}), pb = apply(b, {x, y});
-      const double d = std::hypot(pa.x - pb.x, pa.y - pb.y);
-      const bool beyond = b.kind == TransformKind::homography && !(b.p[6] * x + b.p[7] * y + b.p[8] > 0);
-      most = std::isfinite(d) && !beyond ? std::max(most, d) : 1e30;
-    }
-  return most;
-}
 
 // false: a bound was hit, or there is nothing to refine on.
 bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
@@ -90,6 +73,15 @@ void check(const RidgeMap& map, const char* argument) {
 }
 
 }  // namespace
+}  // namespace cpu
+
+void check_refine(const RidgeMap& fixed, const RidgeMap& moving, const RefineOptions& options) {
+  cpu::check(fixed, "fixed");
+  cpu::check(moving, "moving");
+  cpu::check(options);
+}
+
+namespace cpu {
 
 double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                          const Transform& T, int row_step, int* overlap_px) {
@@ -121,27 +113,17 @@ double ridge_correlation(const Context& context, Workspace& workspace, const Rid
     for (int k = 0; k < kLatticeSums; ++k) s[k] += row_sums[i * kLatticeSums + k];
     sum_y += row_sums[i * kLatticeSums + kN] * row_step * i;
   }
-  const double n = s[kN];
-  if (overlap_px != nullptr) *overlap_px = static_cast<int>(2 * row_step * n);
-  if (n < kMinLattice) return 0;
-  const Turn turn = turn_at(T, {2 * s[kX] / n, sum_y / n});
-  const double product =
-      s[kFM] - s[kF] * s[kM] / n + turn.m00 * s[kCC] + turn.m01 * s[kCS] + turn.m10 * s[kSC] + turn.m11 * s[kSS];
-  const double ff = s[kFF] - s[kF] * s[kF] / n + s[kVF], mm = s[kMM] - s[kM] * s[kM] / n + s[kVM];
-  if (!(ff > 1e-6 * n) || !(mm > 1e-6 * n)) return 0;
-  return std::clamp(product / std::sqrt(ff * mm), -1.0, 1.0);
+  return correlation(s, sum_y, T, row_step, overlap_px);
 }
 
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out) {
-  check(fixed, "fixed");
-  check(moving, "moving");
-  check(options);
+  check_refine(fixed, moving, options);
   *out = {};
   out->T_fixed_moving = start;
   int overlap_px = 0;
   out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, kRidgeRowStep, &overlap_px);
-  const TransformKind kind = std::max({start.kind, options.kind, TransformKind::similarity});
+  const TransformKind kind = refined_kind(start, options);
   Transform result;
   if (!climb(context, workspace, fixed, moving, start, kind, options, result, *out)) {
     out->refused = true;
@@ -153,10 +135,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
     out->shift_px = 0;
     return;
   }
-  out->T_fixed_moving = result;
-  out->score_after = score;
-  const double independent = overlap_px * options.samples_per_point / (kPointStepPx * kPointStepPx);
-  out->gain_nats = independent * (misfit(out->score_before) - misfit(score));
+  accept(result, score, overlap_px, options, *out);
 }
 
-}  // namespace fastretina::cpu
+}  // namespace cpu
+}  // namespace fastretina

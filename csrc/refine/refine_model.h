@@ -1,8 +1,7 @@
 // The parameters that refine moves, for every kind of transform, in units of FIXED pixels: a step of 1 in any of them
-// moves points half a MOVING frame from its centre by about one pixel. Host only; the kernels see FloatMap.
+// moves points half a MOVING frame from its centre by about one pixel. The kernels see FloatMap.
 #pragma once
 
-#include <algorithm>
 #include <cmath>
 
 #include "core/transform.h"
@@ -12,7 +11,7 @@ namespace fastretina::refine_math {
 
 constexpr int kMaxParams = 12;
 
-inline int parameter_count(TransformKind kind) {
+FR_HD int parameter_count(TransformKind kind) {
   constexpr int kCounts[] = {0, 4, 6, 8, 12};
   return kCounts[static_cast<int>(kind)];
 }
@@ -31,7 +30,7 @@ struct Model {
 // quadratic:  X = p0 + p1 u + p2 v + p3 uu + p4 uv + p5 vv, Y = p6 + ...
 
 // false: the start cannot be written around the centre of the frame (its pole is there, or it is singular).
-inline bool model_of(const Transform& start, TransformKind kind, const Frame& frame, Model& out) {
+FR_HD bool model_of(const Transform& start, TransformKind kind, const Frame& frame, Model& out) {
   Transform local;  // of (u, v)
   if (!compose(start, scaling(frame.radius, frame.cx, frame.cy), local)) return false;
   Model m;
@@ -81,32 +80,28 @@ inline bool model_of(const Transform& start, TransformKind kind, const Frame& fr
 }
 
 // As numerators of X - ox and Y - oy, and the denominator.
-inline void polynomials(const Model& m, double x[6], double y[6], double w[3]) {
-  std::fill_n(x, 6, 0.0);
-  std::fill_n(y, 6, 0.0);
+FR_HD void polynomials(const Model& m, double x[6], double y[6], double w[3]) {
+  for (int i = 0; i < 6; ++i) x[i] = y[i] = 0;
   w[0] = 1, w[1] = w[2] = 0;
   const double* p = m.p;
   if (m.kind == TransformKind::similarity) {
     x[0] = p[0], x[1] = p[2], x[2] = -m.mirror * p[3];
     y[0] = p[1], y[1] = p[3], y[2] = m.mirror * p[2];
   } else if (m.kind == TransformKind::quadratic) {
-    std::copy_n(p, 6, x);
-    std::copy_n(p + 6, 6, y);
+    for (int i = 0; i < 6; ++i) x[i] = p[i], y[i] = p[6 + i];
   } else {
-    std::copy_n(p, 3, x);
-    std::copy_n(p + 3, 3, y);
+    for (int i = 0; i < 3; ++i) x[i] = p[i], y[i] = p[3 + i];
     if (m.kind == TransformKind::homography) w[1] = p[6] / m.frame.radius, w[2] = p[7] / m.frame.radius;
   }
 }
 
-inline Transform transform_of(const Model& m) {
+FR_HD Transform transform_of(const Model& m) {
   double x[6], y[6], w[3];
   polynomials(m, x, y, w);
   Transform local;
   local.kind = m.kind;
   if (m.kind == TransformKind::quadratic) {
-    std::copy_n(x, 6, local.p);
-    std::copy_n(y, 6, local.p + 6);
+    for (int i = 0; i < 6; ++i) local.p[i] = x[i], local.p[6 + i] = y[i];
     local.p[0] += m.ox;
     local.p[6] += m.oy;
   } else {
@@ -119,7 +114,7 @@ inline Transform transform_of(const Model& m) {
                             w[1],
                             w[2],
                             1};
-    std::copy_n(rows, 9, local.p);
+    for (int i = 0; i < 9; ++i) local.p[i] = rows[i];
   }
   const double scale = 1 / m.frame.radius;
   Transform out;
@@ -128,7 +123,7 @@ inline Transform transform_of(const Model& m) {
 }
 
 // Numerators and denominator in pixels of a level that is `scale` times coarser.
-inline FloatMap float_map(const Model& m, int scale) {
+FR_HD FloatMap float_map(const Model& m, int scale) {
   double x[6], y[6], w[3];
   polynomials(m, x, y, w);
   const double bx = m.ox + 0.5 - 0.5 * scale, by = m.oy + 0.5 - 0.5 * scale;  // level = (plane + 1/2) / scale - 1/2
@@ -147,7 +142,7 @@ inline FloatMap float_map(const Model& m, int scale) {
 }
 
 // Turn of directions at (u, v), from the exact Jacobian.
-inline Turn turn_at(const Transform& t, Point moving) {
+FR_HD Turn turn_at(const Transform& t, Point moving) {
   const Jacobian j = jacobian(t, moving);
   return turn_of(j.a, j.b, j.c, j.d);
 }

@@ -6,9 +6,11 @@
 #include <string>
 
 #include "core/error.h"
+#include "warp/warp_check.h"
 #include "warp/warp_kernels.h"
 
-namespace fastretina::cpu {
+namespace fastretina {
+namespace cpu {
 namespace {
 
 using namespace warp_kernels;
@@ -16,50 +18,10 @@ using namespace warp_math;
 
 constexpr int kTileRows = 32;  // a tile is kSpan x kTileRows: its source stays in the cache whatever the rotation
 
-// FIXED -> MOVING.
-struct Inverse {
-  bool quadratic = false, projective = false;
-  Field field;  // empty, or undone first
-  double matrix[9] = {};
-  Transform forward;  // the quadratic's
-  Point centre, centre_image;
-  Jacobian centre_jacobian;
-  double far = 0;
-
-  // The inverse of the map that touches the quadratic in the moving frame's centre.
-  Point linear(Point target) const {
-    const Jacobian& j = centre_jacobian;
-    const double ex = target.x - centre_image.x, ey = target.y - centre_image.y, det = j.determinant();
-    return {centre.x + (j.d * ex - j.b * ey) / det, centre.y + (j.a * ey - j.c * ex) / det};
-  }
-};
-
-Inverse make_inverse(const Transform& t, const Image& moving) {
+Inverse make_inverse(const Deformation& t, const Image& moving) {
   Inverse inverse;
-  inverse.centre = {0.5 * (moving.width - 1), 0.5 * (moving.height - 1)};
-  if (t.kind == TransformKind::quadratic) {
-    inverse.quadratic = true;
-    inverse.forward = t;
-    inverse.centre_image = apply(t, inverse.centre);
-    inverse.centre_jacobian = jacobian(t, inverse.centre);
-    inverse.far = 4.0 * (static_cast<double>(moving.width) + moving.height);
-    const double det = inverse.centre_jacobian.determinant();
-    require(std::isfinite(det) && det != 0, "transform", "a quadratic that folds in the moving frame's centre",
-            "an invertible transform");
-    return inverse;
-  }
-  Transform back;
-  require(fastretina::invert(t, back), "transform", "a singular matrix", "an invertible transform");
-  inverse.projective = t.kind == TransformKind::homography;
-  // w of the inverse has one sign on the side of the pole where the moving frame's centre is: make it positive.
-  double sign = 1;
-  if (inverse.projective) {
-    const Point c = apply(t, inverse.centre);
-    sign = back.p[6] * c.x + back.p[7] * c.y + back.p[8] < 0 ? -1 : 1;
-    require(std::isfinite(c.x) && std::isfinite(c.y), "transform",
-            "a homography whose pole crosses the moving frame's centre", "an invertible transform");
-  }
-  for (int i = 0; i < 9; ++i) inverse.matrix[i] = sign * back.p[i];
+  const char* fault = invert({moving.width, moving.height}, t, inverse);
+  if (fault) throw InvalidArgument("transform", fault, "an invertible transform");
   return inverse;
 }
 
@@ -85,9 +47,7 @@ void locate_matrix(const Inverse& inverse, int x, int y, Positions& p) {
     return;
   }
   slow_positions(p, [&](int i, Point& q) {
-    const double fx = x + i, w = inverse.projective ? m[6] * fx + m[7] * y + m[8] : 1.0;
-    q = {(m[0] * fx + m[1] * y + m[2]) / w, (m[3] * fx + m[4] * y + m[5]) / w};
-    return w > 0 && std::abs(q.x) < kFarPx && std::abs(q.y) < kFarPx;
+    return undo_base(inverse, {static_cast<double>(x + i), static_cast<double>(y)}, {}, q);
   });
 }
 
@@ -118,16 +78,6 @@ void locate_quadratic(const Inverse& inverse, int x, int y, Point& guess, Positi
   guess = inverse.linear({static_cast<double>(x + kSpan), static_cast<double>(y)});
 }
 
-// A point of FIXED without the field -> MOVING. false: there is none.
-bool undo_base(const Inverse& inverse, Point s, Point start, Point& q) {
-  if (inverse.quadratic)
-    return solve_quadratic(inverse.forward, s, start, inverse.centre_jacobian.determinant(), inverse.far, q);
-  const double* m = inverse.matrix;
-  const double w = inverse.projective ? m[6] * s.x + m[7] * s.y + m[8] : 1.0;
-  q = {(m[0] * s.x + m[1] * s.y + m[2]) / w, (m[3] * s.x + m[4] * s.y + m[5]) / w};
-  return w > 0 && std::abs(q.x) < kFarPx && std::abs(q.y) < kFarPx;
-}
-
 // Pixel by pixel; the displacements of the last two tell where to look for the next.
 void locate_displaced(const Inverse& inverse, int x, int y, Positions& p) {
   Point d = displacement(inverse.field, {static_cast<double>(x), static_cast<double>(y)}), before = d, q;
@@ -151,12 +101,6 @@ void locate_displaced(const Inverse& inverse, int x, int y, Positions& p) {
   }
 }
 
-// low <= p <= high on the pixel axis, seen from the base.
-void axis_bounds(double low, double high, std::int64_t base, float& out_low, float& out_high) {
-  out_low = static_cast<float>(low - static_cast<double>(base));
-  out_high = static_cast<float>(high - static_cast<double>(base));
-}
-
 struct Job {
   Source source;
   Sampler sampler;
@@ -165,9 +109,8 @@ struct Job {
 
 void sample_span(const Job& job, const Positions& p, std::byte* out, std::uint8_t* valid) {
   const Source& s = job.source;
-  Bounds frame, interior;
-  axis_bounds(-0.5, s.width - 0.5, p.base_x, frame.low_x, frame.high_x);
-  axis_bounds(-0.5, s.height - 0.5, p.base_y, frame.low_y, frame.high_y);
+  const Bounds frame = frame_bounds({s.width, s.height}, p.base_x, p.base_y);
+  Bounds interior;
   // A quarter pixel of margin outweighs the rounding of the bounds.
   axis_bounds(job.sampler.before + 0.25, s.width - 1.25 - job.sampler.after - job.sampler.slack, p.base_x,
               interior.low_x, interior.high_x);
@@ -189,8 +132,10 @@ void sample_span(const Job& job, const Positions& p, std::byte* out, std::uint8_
 
 std::size_t bytes_of(PixelType type) { return type == PixelType::u8 ? 1 : type == PixelType::u16 ? 2 : 4; }
 
-void check(const Image& moving, const Deformation& t, const WarpOptions& options, const MutableImage& out,
-           View<std::uint8_t> valid) {
+}  // namespace
+}  // namespace cpu
+
+void check_warp(const Image& moving, const WarpOptions& options, const MutableImage& out, View<std::uint8_t> valid) {
   require(moving.data != nullptr && moving.width > 0 && moving.height > 0, "moving", "an empty image", "pixels");
   require(moving.channels >= 1 && moving.channels <= 4, "moving", std::to_string(moving.channels) + " channels",
           "1 to 4 channels");
@@ -201,17 +146,17 @@ void check(const Image& moving, const Deformation& t, const WarpOptions& options
           "the size of out, or an empty view");
   const int i = static_cast<int>(options.interpolation);
   require(i >= 0 && i <= 2, "interpolation", std::to_string(i), "0 (nearest), 1 (linear) or 2 (cubic)");
-  for (const double p : t.base.p) require(std::isfinite(p), "transform", "NaN or infinity", "finite parameters");
 }
 
-}  // namespace
+namespace cpu {
 
 void warp(const Context& context, Workspace& workspace, const Image& moving, const Deformation& T_fixed_moving,
           const WarpOptions& options, const MutableImage& out, View<std::uint8_t> valid) {
   (void)workspace;
-  check(moving, T_fixed_moving, options, out, valid);
-  Inverse inverse = make_inverse(T_fixed_moving.base, moving);
-  inverse.field = T_fixed_moving.field;
+  check_warp(moving, options, out, valid);
+  for (const double p : T_fixed_moving.base.p)
+    require(std::isfinite(p), "transform", "NaN or infinity", "finite parameters");
+  const Inverse inverse = make_inverse(T_fixed_moving, moving);
   const Job job{
       {static_cast<const std::byte*>(moving.data), moving.width, moving.height, moving.channels, moving.row_bytes},
       choose_sampler(moving.type, moving.channels, options.interpolation),
@@ -239,4 +184,5 @@ void warp(const Context& context, Workspace& workspace, const Image& moving, con
   });
 }
 
-}  // namespace fastretina::cpu
+}  // namespace cpu
+}  // namespace fastretina

@@ -32,10 +32,6 @@ FR_INLINE void quadratic_positions_body(const QuadraticSpan& span, Positions& p,
   *worst = largest;
 }
 
-FR_INLINE bool within(const Bounds& b, float x, float y) {
-  return (x >= b.low_x) & (x <= b.high_x) & (y >= b.low_y) & (y <= b.high_y);
-}
-
 FR_INLINE void count_positions_body(const Positions& p, const Bounds& frame, const Bounds& interior, Counts* counts) {
   int inside = 0, all = 0;
   for (int i = 0; i < p.count; ++i) {
@@ -44,45 +40,6 @@ FR_INLINE void count_positions_body(const Positions& p, const Bounds& frame, con
   }
   counts->inside = inside;
   counts->interior = all;
-}
-
-FR_INLINE int floor_int(float v) {
-  const int i = static_cast<int>(v);
-  return i - (static_cast<float>(i) > v ? 1 : 0);
-}
-
-// One pixel from its taps; at(dx, dy) is the address of the tap (floor x + dx, floor y + dy).
-template <class T, Interpolation I, class At>
-FR_INLINE void sample(float x, float y, int channels, T* out, At&& at) {
-  if constexpr (I == Interpolation::nearest) {
-    const T* p = at(floor_int(x + 0.5f), floor_int(y + 0.5f));
-    for (int c = 0; c < channels; ++c) out[c] = p[c];
-    return;
-  }
-  const int ix = floor_int(x), iy = floor_int(y);
-  const float fx = x - static_cast<float>(ix), fy = y - static_cast<float>(iy);
-  if constexpr (I == Interpolation::linear) {
-    const T *a = at(ix, iy), *b = at(ix + 1, iy), *c = at(ix, iy + 1), *d = at(ix + 1, iy + 1);
-    for (int k = 0; k < channels; ++k)
-      store(bilinear(static_cast<float>(a[k]), static_cast<float>(b[k]), static_cast<float>(c[k]),
-                     static_cast<float>(d[k]), fx, fy),
-            out[k]);
-  }
-  if constexpr (I == Interpolation::cubic) {
-    float wx[4], wy[4];
-    cubic_weights(fx, wx);
-    cubic_weights(fy, wy);
-    const T* taps[4][4];
-    for (int j = 0; j < 4; ++j)
-      for (int i = 0; i < 4; ++i) taps[j][i] = at(ix + i - 1, iy + j - 1);
-    for (int k = 0; k < channels; ++k) {
-      float rows[4];
-      for (int j = 0; j < 4; ++j)
-        rows[j] = cubic_sum(wx, static_cast<float>(taps[j][0][k]), static_cast<float>(taps[j][1][k]),
-                            static_cast<float>(taps[j][2][k]), static_cast<float>(taps[j][3][k]));
-      store(cubic_sum(wy, rows[0], rows[1], rows[2], rows[3]), out[k]);
-    }
-  }
 }
 
 template <class T, Interpolation I>

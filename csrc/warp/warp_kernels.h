@@ -7,6 +7,8 @@
 
 namespace fastretina::warp_kernels {
 
+using warp_math::Bounds;
+
 // Source positions of a span's pixels, relative to an integer base. NaN: there is none.
 struct Positions {
   std::int64_t base_x = 0, base_y = 0;
@@ -19,10 +21,6 @@ void matrix_positions(const warp_math::MatrixSpan& span, Positions& positions);
 // `worst`: the largest Newton step (warp_math::quadratic_step).
 void quadratic_positions(const warp_math::QuadraticSpan& span, Positions& positions, float* worst);
 
-// Bounds of positions, relative to the base: low <= p <= high.
-struct Bounds {
-  float low_x, high_x, low_y, high_y;
-};
 struct Counts {
   int inside = 0;    // positions inside the frame
   int interior = 0;  // positions whose taps all are

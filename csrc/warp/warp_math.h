@@ -137,6 +137,87 @@ FR_HD bool solve_field(const Field& f, Point target, Point& d) {
   return true;
 }
 
+// --- the inverse ------------------------------------------------------------------------------------------------
+// FIXED -> MOVING.
+struct Inverse {
+  bool quadratic = false, projective = false;
+  Field field;  // empty, or undone first
+  double matrix[9] = {};
+  Transform forward;  // the quadratic's
+  Point centre, centre_image;
+  Jacobian centre_jacobian;
+  double far = 0;
+
+  // The inverse of the map that touches the quadratic in the moving frame's centre.
+  FR_HD Point linear(Point target) const {
+    const Jacobian& j = centre_jacobian;
+    const double ex = target.x - centre_image.x, ey = target.y - centre_image.y, det = j.determinant();
+    return {centre.x + (j.d * ex - j.b * ey) / det, centre.y + (j.a * ey - j.c * ex) / det};
+  }
+};
+
+// NULL, or why there is none.
+FR_HD const char* invert(Size moving, const Deformation& map, Inverse& inverse) {
+  const Transform& t = map.base;
+  inverse = {};
+  inverse.field = map.field;
+  inverse.centre = {0.5 * (moving.width - 1), 0.5 * (moving.height - 1)};
+  if (t.kind == TransformKind::quadratic) {
+    inverse.quadratic = true;
+    inverse.forward = t;
+    inverse.centre_image = apply(t, inverse.centre);
+    inverse.centre_jacobian = jacobian(t, inverse.centre);
+    inverse.far = 4.0 * (static_cast<double>(moving.width) + moving.height);
+    const double det = inverse.centre_jacobian.determinant();
+    return std::isfinite(det) && det != 0 ? nullptr : "a quadratic that folds in the moving frame's centre";
+  }
+  Transform back;
+  if (!fastretina::invert(t, back)) return "a singular matrix";
+  inverse.projective = t.kind == TransformKind::homography;
+  // w of the inverse has one sign on the side of the pole where the moving frame's centre is: make it positive.
+  double sign = 1;
+  if (inverse.projective) {
+    const Point c = apply(t, inverse.centre);
+    sign = back.p[6] * c.x + back.p[7] * c.y + back.p[8] < 0 ? -1 : 1;
+    if (!std::isfinite(c.x) || !std::isfinite(c.y)) return "a homography whose pole crosses the moving frame's centre";
+  }
+  for (int i = 0; i < 9; ++i) inverse.matrix[i] = sign * back.p[i];
+  return nullptr;
+}
+
+// A point of FIXED without the field -> MOVING. false: there is none.
+FR_HD bool undo_base(const Inverse& inverse, Point s, Point start, Point& q) {
+  if (inverse.quadratic)
+    return solve_quadratic(inverse.forward, s, start, inverse.centre_jacobian.determinant(), inverse.far, q);
+  const double* m = inverse.matrix;
+  const double w = inverse.projective ? m[6] * s.x + m[7] * s.y + m[8] : 1.0;
+  q = {(m[0] * s.x + m[1] * s.y + m[2]) / w, (m[3] * s.x + m[4] * s.y + m[5]) / w};
+  return w > 0 && std::abs(q.x) < kFarPx && std::abs(q.y) < kFarPx;
+}
+
+// --- bounds -----------------------------------------------------------------------------------------------------
+// Bounds of positions, relative to the base: low <= p <= high.
+struct Bounds {
+  float low_x, high_x, low_y, high_y;
+};
+FR_HD_FLAT bool within(const Bounds& b, float x, float y) {
+  return (x >= b.low_x) & (x <= b.high_x) & (y >= b.low_y) & (y <= b.high_y);
+}
+
+// low <= p <= high on the pixel axis, seen from the base.
+FR_HD void axis_bounds(double low, double high, std::int64_t base, float& out_low, float& out_high) {
+  out_low = static_cast<float>(low - static_cast<double>(base));
+  out_high = static_cast<float>(high - static_cast<double>(base));
+}
+
+// Of the positions that show the image.
+FR_HD Bounds frame_bounds(Size size, std::int64_t base_x, std::int64_t base_y) {
+  Bounds b;
+  axis_bounds(-0.5, size.width - 0.5, base_x, b.low_x, b.high_x);
+  axis_bounds(-0.5, size.height - 0.5, base_y, b.low_y, b.high_y);
+  return b;
+}
+
 // --- samples ----------------------------------------------------------------------------------------------------
 FR_HD float bilinear(float a, float b, float c, float d, float fx, float fy) {
   const float top = std::fmaf(fx, b - a, a), bottom = std::fmaf(fx, d - c, c);
@@ -164,5 +245,44 @@ FR_HD void store(float v, std::uint16_t& out) {
   out = static_cast<std::uint16_t>((v > 0.f ? (v < 65535.f ? v : 65535.f) : 0.f) + 0.5f);
 }
 FR_HD void store(float v, float& out) { out = v; }
+
+FR_HD_FLAT int floor_int(float v) {
+  const int i = static_cast<int>(v);
+  return i - (static_cast<float>(i) > v ? 1 : 0);
+}
+
+// One pixel from its taps; at(dx, dy) is the address of the tap (floor x + dx, floor y + dy).
+template <class T, Interpolation I, class At>
+FR_HD_FLAT void sample(float x, float y, int channels, T* out, At&& at) {
+  if constexpr (I == Interpolation::nearest) {
+    const T* p = at(floor_int(x + 0.5f), floor_int(y + 0.5f));
+    for (int c = 0; c < channels; ++c) out[c] = p[c];
+    return;
+  }
+  const int ix = floor_int(x), iy = floor_int(y);
+  const float fx = x - static_cast<float>(ix), fy = y - static_cast<float>(iy);
+  if constexpr (I == Interpolation::linear) {
+    const T *a = at(ix, iy), *b = at(ix + 1, iy), *c = at(ix, iy + 1), *d = at(ix + 1, iy + 1);
+    for (int k = 0; k < channels; ++k)
+      store(bilinear(static_cast<float>(a[k]), static_cast<float>(b[k]), static_cast<float>(c[k]),
+                     static_cast<float>(d[k]), fx, fy),
+            out[k]);
+  }
+  if constexpr (I == Interpolation::cubic) {
+    float wx[4], wy[4];
+    cubic_weights(fx, wx);
+    cubic_weights(fy, wy);
+    const T* taps[4][4];
+    for (int j = 0; j < 4; ++j)
+      for (int i = 0; i < 4; ++i) taps[j][i] = at(ix + i - 1, iy + j - 1);
+    for (int k = 0; k < channels; ++k) {
+      float rows[4];
+      for (int j = 0; j < 4; ++j)
+        rows[j] = cubic_sum(wx, static_cast<float>(taps[j][0][k]), static_cast<float>(taps[j][1][k]),
+                            static_cast<float>(taps[j][2][k]), static_cast<float>(taps[j][3][k]));
+      store(cubic_sum(wy, rows[0], rows[1], rows[2], rows[3]), out[k]);
+    }
+  }
+}
 
 }  // namespace fastretina::warp_math

@@ -18,6 +18,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "backend": ("auto", "native", "torch"),
     "precision": ("auto", "f32", "bf16", "f16", "int8"),
     "transform": ("auto", *SINGLE_KINDS[1:], "dense"),
+    "input": ("image", "vessels"),
+    "prune": ("auto", "on", "off"),
+    "translate": ("auto", "off", "cf-octa", "octa-cf", "cf-fa", "fa-cf"),
 }
 MIN_SIDE_PX = 64  # of an image, and of the working size
 MAX_THREADS = 1024
@@ -37,6 +40,9 @@ class Config:
     max_keypoints: int | None = None
     working_size: int | None = None  # px, longer side at which the network sees an image
     transform: str = "auto"
+    input: str = "image"  # what methods by key points see: the image, or the map of its vessels; see methods/vessels.py
+    prune: str = "auto"  # matches that their neighbours do not confirm; of the methods by key points
+    translate: str = "auto"  # one modality into the look of another, for methods by key points; see translation.py
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ class Registration:
     keypoints_moving: NDArray[np.float64] = field(default_factory=lambda: _no_points(2))
     heatmap_fixed: NDArray[np.float32] | None = None  # (h, w) detector confidence over the whole frame, any scale
     heatmap_moving: NDArray[np.float32] | None = None
-    weights_hash: str = ""  # SHA-256 of the network's weights
+    weights_hash: str = ""  # SHA-256 of the network's weights; of two networks, joined by "+"
 
     def __post_init__(self) -> None:
         m = len(self.matches)

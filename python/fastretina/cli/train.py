@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     except ImportError as error:
         raise EngineError(f"train: {error.name} is missing; remedy: pip install 'fastretina[train]'") from error
     config = recipe.Config(**given)
-    loop.run(recipe.build(config), config)
+    loop.run(recipe.build(config), config, getattr(recipe, "on_checkpoint", None))
     return EXIT_OK
 
 

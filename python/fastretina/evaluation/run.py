@@ -28,8 +28,14 @@ class Registers(Protocol):
     def register(self, fixed: Any, moving: Any) -> Registration: ...
 
 
+Measure = Callable[[str, Case, Registration], Row]  # of a method, what a row says beside the usual
+
+
 def evaluate(
-    methods: Mapping[str, Registers], cases: Iterable[Case], progress: Callable[[Row], None] = lambda row: None
+    methods: Mapping[str, Registers],
+    cases: Iterable[Case],
+    progress: Callable[[Row], None] = lambda row: None,
+    measure: Measure = lambda method, case, result: {},
 ) -> list[Row]:
     """One row a case and method, and one for each bound that a case comes with.
 
@@ -38,7 +44,7 @@ def evaluate(
     """
     rows: list[Row] = []
     for case in cases:
-        of_case = [_registered(name, registrar, case) for name, registrar in methods.items()]
+        of_case = [_registered(name, registrar, case, measure) for name, registrar in methods.items()]
         of_case += [_bound(name, bound, case) for name, bound in case.bounds.items()]
         for row in of_case:
             rows.append(row)
@@ -51,7 +57,7 @@ def _named(method: str, case: Case) -> Row:
             "frame_px": case.frame_px, "wrong": case.target is None}  # fmt: skip
 
 
-def _registered(method: str, registrar: Registers, case: Case) -> Row:
+def _registered(method: str, registrar: Registers, case: Case, measure: Measure) -> Row:
     row = _named(method, case)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
@@ -63,6 +69,7 @@ def _registered(method: str, registrar: Registers, case: Case) -> Row:
     row |= {"ms": (time.perf_counter() - wall) * 1e3, "cpu_ms": (time.process_time() - cpu) * 1e3}
     row |= {"ok": result.ok, "exception": False, "status": result.status, "confidence": float(result.confidence)}
     row |= {"attempts": int(result.choices.get("attempts", 1)), **_errors(result.transform, case, result.ok)}
+    row |= measure(method, case, result)
     if case.target is not None:
         row["inlier_ratio"] = metrics.inlier_ratio(result.inliers)
         row["repeatability"] = _repeatability(result, case.target, max(case.fixed.shape[:2]) / FRAME_PX)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -27,28 +28,46 @@ _POINTS = 2000  # about how many of the visible points the error is a mean of
 _MIN_POINTS = 100  # seen by both, of these: 5 % of the frame
 
 
+@dataclass(frozen=True)
+class Suite:
+    """What is drawn: the kind that its cases bear, and between which modalities (empty: any two different ones)."""
+
+    kind: str
+    geometry: str = "homography"
+    modalities: tuple[tuple[str, str], ...] = ()
+    health: str = "any"
+
+
 def synthetic_cases(geometries: Sequence[str], count: int, seed: int = 0) -> Iterator[Case]:
     """``count`` pairs of each geometry, the same for the same ``seed``; the kind is the geometry."""
     for geometry in geometries:
         if geometry not in GEOMETRIES:
             raise InvalidInput(f"synthetic: got {geometry!r}; {nearest(geometry, list(GEOMETRIES))}")
+    return suite_cases([Suite(geometry, geometry) for geometry in geometries], count, seed)
+
+
+def suite_cases(suites: Sequence[Suite], count: int, seed: int = 0) -> Iterator[Case]:
+    """``count`` pairs of each suite, the same for the same ``seed``."""
     if count < 1:
         raise InvalidInput(f"count: got {count}; allowed: 1 or more")
-    return (case for geometry in geometries for case in _of_geometry(geometry, count, seed))
+    return (case for suite in suites for case in _of_suite(suite, count, seed))
 
 
-def _of_geometry(geometry: str, count: int, seed: int) -> Iterator[Case]:
+def _of_suite(suite: Suite, count: int, seed: int) -> Iterator[Case]:
     rng = np.random.default_rng(seed)
     size = (int(FRAME_PX), int(FRAME_PX))
     made, number = 0, _FIRST_EYE + 100_000 * seed
     while made < count:
-        fixed, moving = (str(m) for m in rng.choice(list(CAMERAS), 2, replace=False))
-        pair = synthetic_pair(number, size, (fixed, moving), "moderate", geometry)
+        if suite.modalities:
+            fixed, moving = suite.modalities[int(rng.integers(len(suite.modalities)))]
+        else:
+            fixed, moving = (str(m) for m in rng.choice(list(CAMERAS), 2, replace=False))
+        pair = synthetic_pair(number, size, (fixed, moving), "moderate", suite.geometry, suite.health)
         goal = _target(pair)
         if len(goal.moving) >= _MIN_POINTS and max(ratio := _scale(pair), 1 / ratio) <= MAX_FIELD_RATIO:
             bounds = {"best quadratic": best_quadratic(goal), "best homography": best_homography(goal)}
-            name = f"{geometry[:5]}_{number - _FIRST_EYE:05d}"
-            yield Case(name, geometry, f"{fixed}>{moving}", pair.fixed, pair.moving, goal, bounds=bounds)
+            name = f"{suite.kind[:5]}_{number - _FIRST_EYE:05d}"
+            yield Case(name, suite.kind, f"{fixed}>{moving}", pair.fixed, pair.moving, goal, bounds=bounds)
             made += 1
         number += 1
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastretina.errors import InvalidInput
 from fastretina.evaluation import metrics
-from fastretina.evaluation.run import Row, measured
+from fastretina.evaluation.cases import FRAME_PX
+from fastretina.evaluation.run import SILENT_PX, Row, measured
 
 THRESHOLDS_PX = (2, 3, 5, 10)
 MOST_MODALITIES = 12  # pairs of them that have a row each: more would hide the others
@@ -28,6 +29,9 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
     "landmarks px": ("landmarks_px", "{:.2f}"),
     "Rep": ("repeatability", "{:.2f}"),
     "MIR": ("inlier_ratio", "{:.2f}"),
+    "MSE": ("mse", "{:.3f}"),
+    "RMSE": ("rmse", "{:.3f}"),
+    "failed": ("failed", "{:d}"),
     "refused": ("refused", "{:d}"),
     "crashed": ("exceptions", "{:d}"),
     "silent": ("silent_failures", "{:d}"),
@@ -35,6 +39,7 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
     "median ms": ("median_ms", "{:.0f}"),
     "p95 ms": ("p95_ms", "{:.0f}"),
 }
+_ON_REQUEST = ("MSE", "RMSE", "failed")  # of a document's table
 
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
@@ -103,6 +108,9 @@ def _numbers(rows: Sequence[Row]) -> Row:
         "landmarks_px": metrics.median(measured(r.get("landmark_error", math.nan) for r in rows)),
         "repeatability": _mean(measured(r.get("repeatability", math.nan) for r in rows)),
         "inlier_ratio": _mean([r["inlier_ratio"] for r in rows if "inlier_ratio" in r]),
+        "mse": _mean(squares := measured(r.get("mse", math.nan) for r in rows)),
+        "rmse": _mean([math.sqrt(v) for v in squares]),
+        "failed": sum(not r["error"] < SILENT_PX * r["frame_px"] / FRAME_PX for r in rows),
         "refused": sum(not r["ok"] and not r["exception"] for r in rows),
         "exceptions": sum(r["exception"] for r in rows),
         "silent_failures": sum(r["silent"] for r in rows),
@@ -132,23 +140,24 @@ def _mean(values: Sequence[Any]) -> float:
 
 def markdown(summary: dict[str, dict[str, Row]]) -> str:
     """The summary as one Markdown table, aligned to be read as text too, and a line a further finding."""
-    table = [
-        (method, name, numbers)
-        for method, of_method in summary.items()
-        for name, numbers in of_method.items()
-        if "sr_me_2" in numbers
-    ]
-    columns = {c: v for c, v in _COLUMNS.items() if any(_cell(n, *v) != "–" for _, _, n in table)}
-    lines = [["method", "pairs", *columns]]
-    lines += [[method, name, *(_cell(n, *v) for v in columns.values())] for method, name, n in table]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    text = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in lines]
-    text.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    if not table:
-        text = []
+    rows = [(m, name, numbers) for m, of_method in summary.items() for name, numbers in of_method.items()]
+    text = table(rows, [name for name in _COLUMNS if name not in _ON_REQUEST])
     for method, of_method in summary.items():
         text += _findings(method, of_method)
     return "\n".join(text).strip("\n") + "\n"
+
+
+def table(rows: Sequence[tuple[str, str, Row]], columns: Sequence[str]) -> list[str]:
+    """The lines of a Markdown table: one a (method, pairs, numbers), without columns that say nothing."""
+    rows = [row for row in rows if "sr_me_2" in row[2]]
+    if not rows:
+        return []
+    shown = {c: _COLUMNS[c] for c in columns if any(_cell(n, *_COLUMNS[c]) != "–" for _, _, n in rows)}
+    lines = [["method", "pairs", *shown]]
+    lines += [[method, name, *(_cell(n, *v) for v in shown.values())] for method, name, n in rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = ["| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |" for line in lines]
+    return [text[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *text[1:]]
 
 
 def _cell(numbers: Row, key: str, form: str) -> str:

@@ -27,6 +27,7 @@ __all__ = ["METHODS", "WEIGHTS", "Method", "build"]
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 OURS = "Apache-2.0"
 OPENCV = "Apache-2.0 (OpenCV)"
+RESEARCH = "research, non-commercial (trained on real data sets)"
 COMMON = ("method", "threads", "seed")  # keywords of Registrar that mean something to every method
 
 
@@ -87,15 +88,17 @@ def method(name: str, purpose: str, **facts: Any) -> Callable[[Callable[[Config,
 def build(config: Config, threads: int) -> Pipeline:
     """The pipeline of ``config.method``. EngineError where what it needs is not installed."""
     wanted = METHODS[config.method]
-    if wanted.needs_torch and (find_spec("torch") is None or find_spec("safetensors") is None):
+    asked = {"input": config.input == "vessels", "translate": config.translate not in ("auto", "off")}
+    heavy = ["method"] * wanted.needs_torch + [name for name, needed in asked.items() if needed]
+    if heavy and (find_spec("torch") is None or find_spec("safetensors") is None):
         remedy = "pip install 'fastretina[torch]'"
-        raise EngineError(f"method: {wanted.name!r} needs PyTorch and safetensors; remedy: {remedy}")
+        raise EngineError(f"{heavy[0]}: {getattr(config, heavy[0])!r} needs PyTorch and safetensors; remedy: {remedy}")
     if wanted.build is None:
         raise EngineError(f"method: {wanted.name!r} is built by Registrar")
     return wanted.build(config, threads)
 
 
-KEYPOINTS = ("max_keypoints", "working_size", "transform")
+KEYPOINTS = ("max_keypoints", "working_size", "transform", "input", "translate", "prune")
 
 
 @method("sift", "baseline for pairs of one modality", licence=OPENCV, options=KEYPOINTS)
@@ -122,18 +125,68 @@ def _symmetric_sift(config: Config, threads: int) -> Pipeline:
 
 
 @method(
-    "arbicon",
-    "one network sees both images: affine map and smooth field (document B); moderate turns and scales",
-    weights=("arbicon.safetensors",),
-    options=("transform",),
+    "glampoints",
+    "key points learned for root-SIFT, pairs of one modality or of opposite polarity (GLAMPoints)",
+    weights=("glampoints.safetensors",),
+    options=KEYPOINTS,
     needs_torch=True,
 )
-def _arbicon(config: Config, threads: int) -> Pipeline:
-    from fastretina.methods import arbicon
-    from fastretina.networks.arbicon import Arbicon, ArbiconSize
-    from fastretina.networks.weight_files import load_weights
+def _glampoints(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import glampoints, keypoints
 
-    network, _, digest = load_weights(
-        lambda facts: Arbicon(ArbiconSize(**facts["size"])), WEIGHTS / "arbicon.safetensors"
-    )
-    return arbicon.Pipeline(network, digest, config, threads)
+    return keypoints.Pipeline(glampoints.GlamPoints(config, threads), config, threads, polarities=2, kind="similarity")
+
+
+@method(
+    "superpoint+mnn",
+    "learned key points, mutual nearest neighbours, affine (document C without SuperGlue)",
+    weights=("superpoint.safetensors",),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_mnn(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import keypoints
+    from fastretina.methods.superpoint import SuperPointFeatures
+
+    return keypoints.Pipeline(SuperPointFeatures(config, threads), config, threads)
+
+
+@method(
+    "retina+superglue",
+    "key points of retina, matched by attention over both images; affine",
+    weights=("retina.onnx", "superglue_retina.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _retina_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("retina", config, threads)
+
+
+@method(
+    "superpoint+superglue",
+    "document C: learned key points, matched by attention over both images; affine",
+    weights=("superpoint.safetensors", "superglue_superpoint.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)
+def _superpoint_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("superpoint", config, threads)
+
+
+@method(
+    "cyclegan+superpoint+superglue",
+    "document B's comparison: colour photographs in the look of OCTA or angiograms, then document C",
+    licence=RESEARCH,
+    weights=("superpoint.safetensors", "superglue_superpoint.safetensors", "cyclegan_cf_octa.safetensors",
+             "cyclegan_cf_fa.safetensors"),
+    options=KEYPOINTS,
+    needs_torch=True,
+)  # fmt: skip
+def _cyclegan_superpoint_superglue(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import superglue
+
+    return superglue.pipeline("superpoint", config, threads, translate=("cf-octa", "cf-fa"))

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from fastretina import ops
 from fastretina.config import Config
 from fastretina.errors import InvalidInput
+from fastretina.methods.pruning import locally_consistent
 from fastretina.transform import SINGLE_KINDS, Transform
 
 Floats32 = NDArray[np.float32]
@@ -51,6 +52,15 @@ class Describes(Protocol):
     def __call__(self, image: NDArray[Any], inverted: bool) -> Features: ...
 
 
+class Look(NamedTuple):
+    """How an image is shown to ``Describes``: changed (image -> another, and its size relative to it), inverted."""
+
+    change: Callable[[NDArray[Any]], tuple[NDArray[Any], float]] | None = None
+    inverted: bool = False
+
+
+Attempts = tuple[tuple[Look, Look], ...]  # looks of FIXED and MOVING, one pair after the other
+POLARITIES: Attempts = ((Look(), Look()), (Look(), Look(inverted=True)))
 Matches = Callable[[Features, Features, tuple[int, int], tuple[int, int]], Indices]  # FIXED, MOVING, their sizes
 Prunes = Callable[[Floats32, Floats32], NDArray[np.bool_]]  # matched FIXED, MOVING points (M, 2) -> which to keep
 
@@ -66,9 +76,9 @@ def mutual_nearest(ratio: float = 1.0) -> Matches:
 
 
 class Seen:
-    """One prepared image."""
+    """One prepared image; ``shown``: the look whose key points it shows."""
 
-    def __init__(self, image: NDArray[Any], describe: Callable[[NDArray[Any], bool], Features], threads: int) -> None:
+    def __init__(self, image: NDArray[Any], describe: Describes, threads: int, shown: Look) -> None:
         self.timings_ms = dict.fromkeys(ROOMS, 0.0)
         with stopwatch(self.timings_ms, "image"):
             self.network = ops.image(image, threads=threads)
@@ -77,21 +87,25 @@ class Seen:
         shift = 0.5 * scale - 0.5
         self.network_of_input = Transform.from_matrix([[scale, 0, shift], [0, scale, shift]], "similarity")
         self.size = (image.shape[1], image.shape[0])
-        self._image, self._describe = np.array(image), describe
-        self._features: dict[bool, Features] = {}
+        self._image, self._describe, self._shown = np.array(image), describe, shown
+        self._features: dict[Look, Features] = {}
         with stopwatch(self.timings_ms, "detect"):
-            self.features(False)
+            self.features(shown)
 
-    def features(self, inverted: bool) -> Features:
-        """Of the image or of its negative; kept."""
-        if inverted not in self._features:
-            self._features[inverted] = self._describe(self._image, inverted)
-        return self._features[inverted]
+    def features(self, look: Look) -> Features:
+        """Of the image in that look, in its own px; kept."""
+        if look not in self._features:
+            image, scale = look.change(self._image) if look.change else (self._image, 1.0)
+            found = self._describe(image, look.inverted)
+            if scale != 1.0:
+                found = found._replace(xy=((found.xy + 0.5) / scale - 0.5).astype(np.float32))
+            self._features[look] = found
+        return self._features[look]
 
     @property
     def keypoints(self) -> Floats32:
         """(K, 2) px of the image."""
-        return self.features(False).xy
+        return self.features(self._shown).xy
 
     @property
     def heatmap(self) -> None:
@@ -100,7 +114,10 @@ class Seen:
 
 
 class Pipeline:
-    """See the module. ``polarities``: 2 tries MOVING's negative, too. ``kind`` of the transform, where "auto" asks."""
+    """See the module. ``polarities``: 2 tries MOVING's negative, too. The most confident attempt is the answer. What
+    "auto" becomes: ``kind`` of the transform, whether to ``prune``, and ``translate``, names of ``translation.py`` that
+    are tried after the images as they are.
+    """
 
     def __init__(
         self,
@@ -109,39 +126,56 @@ class Pipeline:
         threads: int,
         *,
         matches: Matches | None = None,
-        prune: Prunes | None = None,
+        prune: bool = False,
         polarities: int = 1,
+        translate: tuple[str, ...] = (),
         kind: str = "affine",
         threshold_px: float = 5.0,
     ) -> None:
         if config.transform == "dense":
             raise InvalidInput(f"transform: method {config.method!r} has no local field; allowed: one without")
+        if config.input == "vessels":
+            from fastretina.methods.vessels import OnVessels
+
+            describe, polarities = OnVessels(describe, threads), 1
         self.describe, self.threads, self.seed = describe, threads, config.seed
-        self.matches, self.prune = matches or mutual_nearest(), prune
-        self.polarities = polarities
+        self.matches = matches or mutual_nearest()
+        self.prune: Prunes | None = locally_consistent if {"on": True, "off": False}.get(config.prune, prune) else None
+        self.attempts = POLARITIES[:polarities]
         self.kind = kind if config.transform == "auto" else config.transform
         self.threshold_px = threshold_px
         self.choices, self.weights_hash = describe.choices, describe.weights_hash
+        names = {"auto": translate, "off": ()}.get(config.translate, (config.translate,))
+        if names:
+            self._translate(names, untouched=config.translate == "auto")
+
+    def _translate(self, names: tuple[str, ...], untouched: bool) -> None:
+        """Makes translations the attempts, ``untouched`` images before them."""
+        from fastretina.methods.translation import Translations
+
+        translations = Translations(names, self.threads)
+        self.attempts = (self.attempts if untouched else ()) + translations.attempts
+        self.choices = {**self.choices, "translate": "+".join(names)}
+        self.weights_hash = "+".join(filter(None, (self.weights_hash, translations.weights_hash)))
 
     def prepare(self, image: NDArray[Any]) -> Seen:
         """As ``Registrar.prepare``."""
-        return Seen(image, self.describe, self.threads)
+        return Seen(image, self.describe, self.threads, self.attempts[0][0])
 
     def register(self, fixed: Seen, moving: Seen) -> dict[str, Any]:
-        """What ``torch_path.pipeline`` returns, by the same names: of the more confident polarity."""
+        """What ``torch_path.pipeline`` returns, by the same names: of the most confident attempt."""
         timings = dict.fromkeys(ROOMS, 0.0)
         tries = [
-            self._attempt(fixed, moving, inverted, attempts, timings)
-            for attempts, inverted in enumerate((False, True)[: self.polarities], start=1)
+            self._attempt(fixed, moving, looks, number, timings) for number, looks in enumerate(self.attempts, start=1)
         ]
         best = max(tries, key=lambda found: (found["confidence"], found["inlier"].sum()))
         return best | {"attempts": len(tries), "timings_ms": timings}
 
     def _attempt(
-        self, fixed: Seen, moving: Seen, inverted: bool, attempts: int, timings: dict[str, float]
+        self, fixed: Seen, moving: Seen, looks: tuple[Look, Look], number: int, timings: dict[str, float]
     ) -> dict[str, Any]:
         with stopwatch(timings, "detect"):
-            f, m = fixed.features(False), moving.features(inverted)
+            f, m = fixed.features(looks[0]), moving.features(looks[1])
         with stopwatch(timings, "match"):
             at_f, at_m, score = self._matched(f, m, fixed.size, moving.size)
         with stopwatch(timings, "estimate"):
@@ -151,14 +185,14 @@ class Pipeline:
             measured = {
                 "matches": len(score), "inliers": int(fit.inlier.sum()), "inlier_rms_px": fit.rms_px * unit,
                 "coverage": fit.coverage, "keypoints_fixed": len(f.xy), "keypoints_moving": len(m.xy),
-                "attempts": attempts,
+                "attempts": number,
             }  # fmt: skip
             numbers = judged(fixed, moving, transform, measured)
         return {
             "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
             "transform": None if transform is None else core_transform(transform), "field": None,
             "fixed_xy": f.xy[at_f], "moving_xy": m.xy[at_m], "score": score, "inlier": fit.inlier,
-            "rung": attempts - 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
+            "rung": number - 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
         }  # fmt: skip
 
     def _matched(self, f: Features, m: Features, fixed: tuple[int, int], moving: tuple[int, int]) -> Indices:

@@ -134,19 +134,19 @@ class RetinaCraquelureNet(nn.Module):
             )
 
 
-def sample_descriptors(dense: Tensor, points_px: Tensor, image_index: Tensor) -> Tensor:
+def sample_descriptors(dense: Tensor, points_px: Tensor, image_index: Tensor, stride: int = STRIDE) -> Tensor:
     """Bilinear descriptors at sub-pixel points, L2-normalised: :func:`sample_maps`, then unit rows."""
-    return functional.normalize(sample_maps(dense, points_px, image_index), dim=1)
+    return functional.normalize(sample_maps(dense, points_px, image_index, stride), dim=1)
 
 
-def sample_maps(dense: Tensor, points_px: Tensor, image_index: Tensor) -> Tensor:
+def sample_maps(dense: Tensor, points_px: Tensor, image_index: Tensor, stride: int = STRIDE) -> Tensor:
     """Dense maps at sub-pixel points, bilinear.
 
     ``dense`` ``(N, D, h, w)``, ``points_px`` ``(K, 2)`` in input pixels ``(x, y)``, ``image_index`` ``(K,)`` →
-    ``(K, D)``.  Pixel ``x`` lies at cell ``(x + 0.5) / 4 - 0.5``; outside the grid the edge is repeated.
+    ``(K, D)``.  Pixel ``x`` lies at cell ``(x + 0.5) / stride - 0.5``; outside the grid the edge is repeated.
     """
     height, width = dense.shape[2:]
-    cell = (points_px.float() + 0.5) / STRIDE - 0.5
+    cell = (points_px.float() + 0.5) / stride - 0.5
     x = cell[:, 0].clamp(0, width - 1)
     y = cell[:, 1].clamp(0, height - 1)
     x0 = x.floor().long().clamp(max=max(width - 2, 0))

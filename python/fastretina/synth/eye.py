@@ -6,13 +6,14 @@ views of one eye agree exactly whatever their geometry and resolution.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastretina.synth.lesions import Lesion, lesions_of
+from fastretina.synth.lesions import Lesion, later, lesions_of
 from fastretina.synth.tree import EXTENT, Branch, vessel_tree
 
 Plane = NDArray[np.float32]
@@ -26,13 +27,14 @@ _MAX_SIDE = 6000
 
 
 class Eye:
-    """One eye; the same seed is the same eye."""
+    """One eye; the same seed is the same eye. ``diseased``: None draws whether it has lesions."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, diseased: bool | None = None) -> None:
+        self.seed = seed
         rng = np.random.default_rng([seed, 1])
         self.tree = vessel_tree(seed)
         self.pigment = float(rng.uniform(0, 1))  # 0: a blond fundus, its choroid shows; 1: a dark one
-        self.lesions = lesions_of(self.tree, rng)
+        self.lesions = lesions_of(self.tree, rng, diseased)
         self.textures = {
             "drift": _noise(rng, 0.12, (0.35, 0.8)),
             "mottle": _noise(rng, 0.012, (0.012, 0.03, 0.08)),
@@ -43,6 +45,15 @@ class Eye:
         self.fibres = _noise(rng, 0.012, (0.012, 0.04))
         self.cup = float(rng.uniform(0.25, 0.6))
         self.zone = rng.normal(0, 0.09, (2, 4))  # harmonics of the avascular zone's outline
+
+    def later(self) -> Eye:
+        """The same eye at a later visit: vessels stay, lesions change, and so do its pigment and reflexes."""
+        rng = np.random.default_rng([self.seed, 3])
+        eye = copy.copy(self)
+        eye.lesions = later(self.lesions, self.tree, rng)
+        eye.textures = self.textures | {"drift": _noise(rng, 0.12, (0.35, 0.8))}
+        eye.fibres = _noise(rng, 0.012, (0.012, 0.04))
+        return eye
 
     def look(self, eye_xy: NDArray[np.float64]) -> Layers:
         """The layers, each (H, W) float32, at positions (H, W, 2) in eye units."""

@@ -10,6 +10,7 @@ import numpy as np
 from fastretina.synth.tree import VesselTree
 
 HEALTHY = 0.4  # share of eyes
+STAYS = 0.6  # chance that a lesion is still there at a later visit
 
 
 class Lesion(NamedTuple):
@@ -44,10 +45,31 @@ KINDS = (
 )
 
 
-def lesions_of(tree: VesselTree, rng: np.random.Generator) -> tuple[Lesion, ...]:
-    """The lesions of one eye: none in a part of the eyes, else some kinds."""
-    if rng.random() < HEALTHY:
+def lesions_of(tree: VesselTree, rng: np.random.Generator, diseased: bool | None = None) -> tuple[Lesion, ...]:
+    """The lesions of one eye: none of a healthy one, else some kinds. ``diseased``: None draws which it is."""
+    drawn = rng.random() >= HEALTHY
+    if not (drawn if diseased is None else diseased):
         return ()
+    found = _drawn(tree, rng)
+    while diseased and not found:
+        found = _drawn(tree, rng)
+    return tuple(found)
+
+
+def later(lesions: tuple[Lesion, ...], tree: VesselTree, rng: np.random.Generator) -> tuple[Lesion, ...]:
+    """The lesions at a later visit: some have gone, the others changed in size and strength, new ones came."""
+    kept = [lesion for lesion in lesions if rng.random() < STAYS]
+    new = [lesion for lesion in _drawn(tree, rng) if rng.random() < 1 - STAYS]
+    return (*(_changed(lesion, rng) for lesion in kept), *new)
+
+
+def _changed(lesion: Lesion, rng: np.random.Generator) -> Lesion:
+    size = math.exp(rng.normal(0, 0.2))
+    strength = float(np.clip(lesion.strength * math.exp(rng.normal(0, 0.3)), 0.2, 1.0))
+    return lesion._replace(radii=(lesion.radii[0] * size, lesion.radii[1] * size), strength=strength)
+
+
+def _drawn(tree: VesselTree, rng: np.random.Generator) -> list[Lesion]:
     found: list[Lesion] = []
     for kind in KINDS:
         if rng.random() > kind.chance:
@@ -70,7 +92,7 @@ def lesions_of(tree: VesselTree, rng: np.random.Generator) -> tuple[Lesion, ...]
                     leak=rng.uniform(0.01, 0.05) if rng.random() < kind.leak else 0.0,
                 )
             )
-    return tuple(found)
+    return found
 
 
 def _place(kind: _Kind, middle: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -28,6 +28,7 @@ class _Difficulty(NamedTuple):
     fields: bool  # each camera has a field of view of its own
 
 
+HEALTH = ("any", "healthy", "diseased", "later")
 DIFFICULTIES = {
     "easy": _Difficulty((0, 3), (0.98, 1.02), 0.03, 0.0, 0.7, False),
     "moderate": _Difficulty((5, 10), (1.02, 1.08), 0.06, 0.01, 1.0, True),
@@ -63,19 +64,22 @@ def synthetic_pair(
     modalities: tuple[str, str] = ("CF", "FA"),
     difficulty: str = "moderate",
     geometry: str = "homography",
+    health: str = "any",
 ) -> SyntheticPair:
     """One eye seen by two cameras.
 
     ``size``: (width, height) of both pictures, each side at least 64 px. ``modalities`` of FIXED and MOVING: CF, RF,
     FA, ICGA, IR, FAF, OCT or OCTA, each with its own field of view (the same for both if ``difficulty`` is easy).
     ``difficulty``: easy, moderate or hard. ``geometry``: homography; quadratic, with corners 8 to 20 px (of a 640-px
-    frame) beyond the best homography; or local, a similarity and a smooth field of 6 px at its peak. The same arguments
-    give the same pixels.
+    frame) beyond the best homography; or local, a similarity and a smooth field of 6 px at its peak. ``health``: any
+    (drawn), healthy, diseased, or later: diseased, and MOVING taken at a later visit, when lesions have changed, gone
+    and come. The same arguments give the same pixels.
     """
-    _check(size, modalities, difficulty, geometry)
+    _check(size, modalities, difficulty, geometry, health)
     level = DIFFICULTIES[difficulty]
     rng = np.random.default_rng([seed, 1])
-    eye = Eye(seed)
+    eye = Eye(seed, None if health == "any" else health != "healthy")
+    visits = (eye, eye.later() if health == "later" else eye)
     cameras = [CAMERAS[m] for m in modalities]
     fields = [float(rng.choice(c.fields_deg)) for c in cameras]
     if not level.fields:
@@ -88,8 +92,8 @@ def synthetic_pair(
     grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float64)
     in_fixed = truth(grid.reshape(-1, 2)).reshape(grid.shape)
     pictures, apertures = [], []
-    for camera, at, unit in zip(cameras, (grid, in_fixed), units, strict=True):
-        layers = eye.look((at - [(width - 1) / 2, (height - 1) / 2]) / units[0] + centre)
+    for seen_eye, camera, at, unit in zip(visits, cameras, (grid, in_fixed), units, strict=True):
+        layers = seen_eye.look((at - [(width - 1) / 2, (height - 1) / 2]) / units[0] + centre)
         picture = photograph(camera, layers, eye.pigment, DEG_PER_UNIT / unit, level.noise, rng)
         seen = aperture(height, width, camera, rng)
         picture = picture * seen.reshape(seen.shape + (1,) * (picture.ndim - 2))
@@ -99,7 +103,7 @@ def synthetic_pair(
     return SyntheticPair(pictures[0], pictures[1], truth, visible)
 
 
-def _check(size: tuple[int, int], modalities: tuple[str, str], difficulty: str, geometry: str) -> None:
+def _check(size: tuple[int, int], modalities: tuple[str, str], difficulty: str, geometry: str, health: str) -> None:
     if len(size) != 2 or not all(isinstance(s, (int, np.integer)) and 64 <= s <= 8192 for s in size):
         raise InvalidInput(f"size: got {size!r}; allowed: (width, height), each 64 ... 8192 px")
     if len(modalities) != 2:
@@ -111,6 +115,8 @@ def _check(size: tuple[int, int], modalities: tuple[str, str], difficulty: str, 
         raise InvalidInput(f"difficulty: got {difficulty!r}; {nearest(difficulty, list(DIFFICULTIES))}")
     if geometry not in maps.GEOMETRIES:
         raise InvalidInput(f"geometry: got {geometry!r}; {nearest(geometry, list(maps.GEOMETRIES))}")
+    if health not in HEALTH:
+        raise InvalidInput(f"health: got {health!r}; {nearest(health, list(HEALTH))}")
 
 
 def _centre(eye: Eye, cameras: list[Camera], rng: np.random.Generator) -> Floats:

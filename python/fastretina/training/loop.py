@@ -107,7 +107,8 @@ def optimise(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, 
 def run(learner: Learner, config: RunConfig, on_checkpoint: Callable[[Learner], None] | None = None) -> Path:
     """Run or resume a training; returns the path of the last checkpoint (``out/last.pt``).
 
-    Raises ``InvalidInput`` for ``resume`` without a checkpoint, or with one of another run.
+    ``on_checkpoint`` is called after every checkpoint, the last one included. Raises ``InvalidInput`` for ``resume``
+    without a checkpoint, or with one of another run.
     """
     config.out.mkdir(parents=True, exist_ok=True)
     checkpoint, log = config.out / "last.pt", config.out / "log.csv"
@@ -115,6 +116,12 @@ def run(learner: Learner, config: RunConfig, on_checkpoint: Callable[[Learner], 
     limit = config.steps if config.steps is not None else math.inf
     columns = ("step", "minutes", *learner.columns, "steps_per_s")
     _open_log(log, columns, learner.step)
+
+    def keep(minutes: float) -> None:
+        _save(learner, config, minutes, checkpoint)
+        draw_curves(log, config.out / "curves.png", learner.columns)
+        if on_checkpoint:
+            on_checkpoint(learner)
 
     from tqdm import tqdm
 
@@ -144,12 +151,8 @@ def run(learner: Learner, config: RunConfig, on_checkpoint: Callable[[Learner], 
                 logged = now
             if now - saved > config.checkpoint_every_s:
                 saved = now
-                _save(learner, config, minutes, checkpoint)
-                draw_curves(log, config.out / "curves.png", learner.columns)
-                if on_checkpoint:
-                    on_checkpoint(learner)
-    _save(learner, config, minutes, checkpoint)
-    draw_curves(log, config.out / "curves.png", learner.columns)
+                keep(minutes)
+    keep(minutes)
     if config.weights is not None:
         learner.release(config.weights)
     return checkpoint

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -57,13 +56,18 @@ class Batch:
     is_key: Tensor
 
 
-def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
-    """Geometry of a pair: place, resolution, relative scale (about 0.6 to 1.6), relative turn (up to 50 degrees)."""
+def random_scale(rng: np.random.Generator, sample: Sample) -> float:
+    """View pixels to a pixel of the sample: any resolution that registration sees."""
     lowest = max(PX_PER_DEG[0] / sample.px_per_deg, 0.3)
     highest = max(min(PX_PER_DEG[1] / sample.px_per_deg, 1.7), lowest * 1.3)
     if sample.px_per_deg > 24.5 and sample.mask.shape[0] < SMALL_FIELD_PX:  # OCT angiography: as it is enlarged in use
         lowest, highest = 0.5, 1.8
-    scale = float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
+    return float(np.exp(rng.uniform(np.log(lowest), np.log(highest))))
+
+
+def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
+    """Geometry of a pair: place, resolution, relative scale (about 0.6 to 1.6), relative turn (up to 50 degrees)."""
+    scale = random_scale(rng, sample)
     ratio = float(np.exp(np.clip(rng.normal(0, 0.2), -0.5, 0.5)))
     turn = rng.uniform(-15, 15) if rng.random() < 0.5 else rng.uniform(-50, 50)
     # Both mirrorings and half turns are as likely as none: whatever bias labels have (thinning prefers one side of
@@ -218,8 +222,8 @@ def collate(rows: list[dict[str, np.ndarray]]) -> Batch:
     )
 
 
-def stream(dataset: Any, start: int, workers: int) -> Iterator[Any]:
-    """Batches of ``dataset`` from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
+def stream(dataset: PairStream, start: int, workers: int) -> Iterator[Batch]:
+    """Batches from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
     order = range(start, len(dataset))
     loader = DataLoader(
         dataset,

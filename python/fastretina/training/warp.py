@@ -29,6 +29,10 @@ class View:
         m = self.matrix.astype(np.float32)
         return np.stack([m[0, 0] * x + m[0, 1] * y + m[0, 2], m[1, 0] * x + m[1, 1] * y + m[1, 2]], -1)
 
+    def to_source(self, points: np.ndarray) -> np.ndarray:
+        """View points ``(K, 2)`` → source pixels."""
+        return (points + self._bend_at(points)) @ self.matrix[:, :2].T + self.matrix[:, 2]
+
     def to_view(self, points: np.ndarray) -> np.ndarray:
         """Source points ``(K, 2)`` → view pixels; exact where the point lies inside the view."""
         inverse = np.linalg.inv(self.matrix[:, :2])
@@ -77,6 +81,15 @@ def random_view(
         grid = rng.normal(0, rng.uniform(0.3, 2.0), (knots, knots, 2)).astype(np.float32)
         bend += cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC)
     return View(matrix, bend)
+
+
+def random_centre(rng: np.random.Generator, mask: np.ndarray, size: int, scale: float) -> np.ndarray:
+    """A source point ``(2,)`` inside the mask about which a view of ``size`` pixels shows little beyond the frame."""
+    inside = np.argwhere(mask[::8, ::8] > 0) * 8
+    centre = inside[int(rng.integers(len(inside)))][::-1].astype(np.float64)
+    extent = np.array(mask.shape[::-1], np.float64)
+    half = min(size / 2 / scale * 0.8, extent.min() / 2)
+    return np.clip(centre, half, extent - half)
 
 
 def sample_view(sample: Sample, view: View, plane: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """How each network is trained: one module a recipe. Importing this package imports neither torch nor a recipe.
 
 A recipe's module has ``Config``, a ``loop.RunConfig`` with the recipe's own options as further fields, and
-``build(config)``, which returns the ``loop.Learner`` of a run.
+``build(config)``, which returns the ``loop.Learner`` of a run; it may have ``on_checkpoint(learner)``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Recipe:
     options: dict[str, Option] = field(default_factory=dict)
 
 
+UNET_OPTIONS = {"batch": Option(int, "crops, or pairs of crops, a step"), "rate": Option(float, "learning rate")}
+
 RECIPES: dict[str, Recipe] = {
     "retina": Recipe(
         "key points and descriptors on vessels, any modality (RetinaCraquelureNet)",
@@ -45,15 +47,49 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
-    "arbicon": Recipe(
-        "affine map and smooth field from the dense correlation of two images (after Arbicon-Net)",
+    "vessels": Recipe("vessel probability at full resolution, any modality (U-Net)", UNET_OPTIONS),
+    "glampoints": Recipe("key points that root-SIFT matches well (GLAMPoints)", UNET_OPTIONS),
+    "magicpoint": Recipe(
+        "corner detector on synthetic shapes, the first stage of SuperPoint; reads no image",
         {
-            "network": Option(str, "small (ships) or full (15 x 15 cells)"),
-            "start": Option(str, "first levels of this weight set; '' for none"),
-            "pairs": Option(int, "pairs a step"),
+            "size": Option(str, "small or paper, of the network"),
+            "drawings": Option(int, "drawings a step"),
             "rate": Option(float, "learning rate"),
-            "dense_from": Option(float, "share of the run after which the dense stage is trained"),
-            "joint_from": Option(float, "share of the run after which the joint losses are added"),
+        },
+    ),
+    "superpoint": Recipe(
+        "key points and descriptors (SuperPoint), labels by homographic adaptation",
+        {
+            "size": Option(str, "small or paper, of the network"),
+            "start": Option(str, "checkpoint of magicpoint, or of an earlier run, that makes the labels and goes on"),
+            "homographies": Option(int, "homographies an image for the labels"),
+            "labels": Option(int, "key points an image"),
+            "loss": Option(str, "of the descriptors: infonce or hinge"),
+            "pairs": Option(int, "crop pairs a step"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "superglue": Recipe(
+        "matches of key points by attention over both images (SuperGlue), on the features of a finished network",
+        {
+            "front_end": Option(str, "whose features are matched: retina or superpoint"),
+            "views": Option(int, "views of each image that are described before the first step"),
+            "width": Option(int, "channels; 256 in the paper"),
+            "layers": Option(int, "self and cross attention in turn; 18 in the paper"),
+            "pairs": Option(int, "crop pairs a step"),
+            "points": Option(int, "key points of a view"),
+            "rate": Option(float, "learning rate"),
+        },
+    ),
+    "cyclegan": Recipe(
+        "one modality in the look of another, from images that are no pairs (CycleGAN)",
+        {
+            "pair": Option(str, "cf-octa or cf-fa"),
+            "channels": Option(int, "of the generators at full resolution"),
+            "blocks": Option(int, "residual blocks of the generators"),
+            "crops": Option(int, "crops of each modality a step"),
+            "negative_until": Option(float, "share of the run in which translations are drawn to negatives"),
+            "rate": Option(float, "learning rate"),
         },
     ),
 }
