@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -222,8 +223,8 @@ def collate(rows: list[dict[str, np.ndarray]]) -> Batch:
     )
 
 
-def stream(dataset: PairStream, start: int, workers: int) -> Iterator[Batch]:
-    """Batches from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
+def stream(dataset: Any, start: int, workers: int) -> Iterator[Any]:
+    """Batches of ``dataset`` from step ``start`` on, made ahead in ``workers`` processes (0: in this one)."""
     order = range(start, len(dataset))
     loader = DataLoader(
         dataset,

@@ -1,0 +1,124 @@
+"""Training pairs of whole frames with a known map between them, for networks that see both images at once.
+
+Two views of one eye (``pairs.py`` makes crops of two views in the same way), each on ``FRAME_PX`` pixels a side as a
+registration would show it: the whole image or a part, turned, enlarged, shifted and bent against the other. Pair ``i``
+of a batch depends on ``(seed, step, i)`` only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fastretina.errors import InvalidInput
+from fastretina.networks.arbicon import FRAME_PX
+from fastretina.training import simulate
+from fastretina.training.normalise import normalise
+from fastretina.training.sample import Sample
+from fastretina.training.warp import View, random_view, sample_view
+
+GRID = 20
+GRID_STEP_PX, GRID_FIRST_PX = FRAME_PX // GRID, FRAME_PX // (2 * GRID)
+LARGEST_TURN_DEG, LARGEST_LOG_SCALE, LARGEST_SHIFT = 25.0, 0.42, 0.25  # between the views; shift in frames
+ZOOM_LOG = 0.5  # how much of an image a frame may leave out
+SAME_PLANE = 0.15  # share of the pairs that show one modality twice, where there are several
+RESTYLED = 0.25  # share of the views that are restyled, where modalities already differ
+
+
+@dataclass
+class FrameBatch:
+    """``N`` pairs, first all FIXED frames, then all MOVING ones: (2N, 1, FRAME_PX, FRAME_PX) each."""
+
+    planes: Tensor  # locally normalised, 0 outside the mask
+    masks: Tensor
+    vessels: Tensor  # in [0, 1]
+    truth: Tensor  # (N, 2, GRID, GRID): where FIXED shows the points of a grid over MOVING, frame units
+
+
+def frame_units(px: np.ndarray) -> np.ndarray:
+    """Pixels (pixel centres at integers) -> [-1, 1] between the frame's outer edges."""
+    return (px + 0.5) * (2 / FRAME_PX) - 1
+
+
+def grid_points(count: int) -> Tensor:
+    """(N, GRID * GRID, 2): the points of the grid, frame units."""
+    axis = torch.from_numpy(frame_units(GRID_FIRST_PX + GRID_STEP_PX * np.arange(GRID))).float()
+    points = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
+    return points.reshape(1, -1, 2).expand(count, -1, -1)
+
+
+def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
+    """FIXED and MOVING of a pair."""
+    height, width = sample.mask.shape
+    middle = np.array([width - 1, height - 1]) / 2
+    scale = FRAME_PX / max(width, height)
+    centre = middle.copy()
+    if rng.random() < 0.5:
+        zoom = float(np.exp(rng.uniform(0, ZOOM_LOG)))
+        centre += rng.uniform(-0.5, 0.5, 2) * (1 - 1 / zoom) * [width, height]
+        scale *= zoom
+    start = rng.uniform(-15, 15) + 90 * rng.integers(4)
+    mirrored = bool(rng.random() < 0.5)
+    far = rng.random()  # how much the views differ
+    ratio = float(np.exp(far * rng.uniform(-1, 1) * LARGEST_LOG_SCALE))
+    turn = far * rng.uniform(-1, 1) * LARGEST_TURN_DEG
+    shift = far * rng.uniform(-1, 1, 2) * LARGEST_SHIFT * FRAME_PX / scale
+    fixed = random_view(rng, FRAME_PX, centre, scale, start, mirrored)
+    return fixed, random_view(rng, FRAME_PX, centre + shift, scale * ratio, start + turn, mirrored)
+
+
+def make_pair(rng: np.random.Generator, sample: Sample) -> dict[str, np.ndarray]:
+    """Planes in [0, 1], masks and vessels (2, FRAME_PX, FRAME_PX) of both views, and the truth (2, GRID, GRID)."""
+    views = random_views(rng, sample)
+    count = len(sample.planes)
+    first = int(rng.integers(count))
+    other = 0 if count == 1 or rng.random() < SAME_PLANE else int(rng.integers(1, count))
+    shown = []
+    for view, plane in zip(views, (first, (first + other) % count), strict=True):
+        image, mask, vessels = sample_view(sample, view, plane)
+        mild = count > 1 and rng.random() > RESTYLED
+        image = simulate.retouch(rng, image) if mild else simulate.restyle(rng, image, vessels)
+        shown.append((image, mask, vessels))
+    planes, masks, vessels = (np.stack(arrays) for arrays in zip(*shown, strict=True))
+    there = views[1].source_map()[GRID_FIRST_PX::GRID_STEP_PX, GRID_FIRST_PX::GRID_STEP_PX]
+    truth = frame_units(views[0].to_view(there.reshape(-1, 2).astype(np.float64))).reshape(GRID, GRID, 2)
+    return {"planes": planes, "masks": masks, "vessels": vessels * masks, "truth": truth.transpose(2, 0, 1)}
+
+
+def make_batch(samples: list[Sample], weights: np.ndarray, pairs: int, seed: int, step: int) -> FrameBatch:
+    """The batch of a step."""
+    rows = []
+    for i in range(pairs):
+        rng = np.random.default_rng([seed, step, i])
+        rows.append(make_pair(rng, samples[int(rng.choice(len(samples), p=weights))]))
+
+    def both(name: str) -> Tensor:
+        arrays = np.stack([row[name] for row in rows], 1)  # (2, N, ...): FIXED first
+        return torch.from_numpy(arrays.reshape(-1, 1, FRAME_PX, FRAME_PX)).float()
+
+    masks = both("masks")
+    truth = torch.from_numpy(np.stack([row["truth"] for row in rows])).float()
+    return FrameBatch(normalise(both("planes"), masks), masks, both("vessels"), truth)
+
+
+class FrameStream(Dataset["FrameBatch"]):
+    """Map-style data set of whole batches: item ``i`` is the batch of step ``i``. InvalidInput without an image."""
+
+    def __init__(self, samples: list[Sample], pairs: int, steps: int, seed: int) -> None:
+        if not samples:
+            raise InvalidInput("samples: no training image")
+        self.samples, self.pairs, self.steps, self.seed = samples, pairs, steps, seed
+        weights = np.array([s.weight for s in samples], np.float64)
+        self.weights = weights / weights.sum()
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, step: int) -> FrameBatch:
+        cv2.setNumThreads(1)
+        return make_batch(self.samples, self.weights, self.pairs, self.seed, step)
