@@ -25,7 +25,9 @@ from fastretina.training.warp import View, random_view, sample_view
 GRID = 20
 GRID_STEP_PX, GRID_FIRST_PX = FRAME_PX // GRID, FRAME_PX // (2 * GRID)
 LARGEST_TURN_DEG, LARGEST_LOG_SCALE, LARGEST_SHIFT = 25.0, 0.42, 0.25  # between the views; shift in frames
-ZOOM_LOG = 0.5  # how much of an image a frame may leave out
+ZOOM_LOG = 0.1, 0.6  # how much of an image a frame leaves out: its own border would tell how it lies
+APERTURES = 0.7  # share of the views that show a device's aperture
+APERTURE, CUT = (0.38, 0.55), (0.34, 0.5)  # its radius, and where top and bottom are cut off, in frames from its centre
 SAME_PLANE = 0.15  # share of the pairs that show one modality twice, where there are several
 RESTYLED = 0.25  # share of the views that are restyled, where modalities already differ
 
@@ -57,11 +59,9 @@ def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
     height, width = sample.mask.shape
     middle = np.array([width - 1, height - 1]) / 2
     scale = FRAME_PX / max(width, height)
-    centre = middle.copy()
-    if rng.random() < 0.5:
-        zoom = float(np.exp(rng.uniform(0, ZOOM_LOG)))
-        centre += rng.uniform(-0.5, 0.5, 2) * (1 - 1 / zoom) * [width, height]
-        scale *= zoom
+    zoom = float(np.exp(rng.uniform(*ZOOM_LOG)))
+    centre = middle + rng.uniform(-0.5, 0.5, 2) * (1 - 1 / zoom) * [width, height]
+    scale *= zoom
     start = rng.uniform(-15, 15) + 90 * rng.integers(4)
     mirrored = bool(rng.random() < 0.5)
     far = rng.random()  # how much the views differ
@@ -70,6 +70,18 @@ def random_views(rng: np.random.Generator, sample: Sample) -> tuple[View, View]:
     shift = far * rng.uniform(-1, 1, 2) * LARGEST_SHIFT * FRAME_PX / scale
     fixed = random_view(rng, FRAME_PX, centre, scale, start, mirrored)
     return fixed, random_view(rng, FRAME_PX, centre + shift, scale * ratio, start + turn, mirrored)
+
+
+def aperture(rng: np.random.Generator) -> np.ndarray:
+    """(FRAME_PX, FRAME_PX) 0 or 1: what a device shows of a frame, wherever the eye looks.
+
+    Drawn for each view by itself: two photographs of one device have the same border and not the same content, and a
+    network that has only seen borders move with the eye lays them on each other.
+    """
+    x0, y0 = rng.normal((FRAME_PX - 1) / 2, 0.02 * FRAME_PX, 2)
+    y, x = np.ogrid[:FRAME_PX, :FRAME_PX]
+    inside = (x - x0) ** 2 + (y - y0) ** 2 < (rng.uniform(*APERTURE) * FRAME_PX) ** 2
+    return (inside & (np.abs(y - y0) < rng.uniform(*CUT) * FRAME_PX)).astype(np.float32)
 
 
 def make_pair(rng: np.random.Generator, sample: Sample) -> dict[str, np.ndarray]:
@@ -81,6 +93,8 @@ def make_pair(rng: np.random.Generator, sample: Sample) -> dict[str, np.ndarray]
     shown = []
     for view, plane in zip(views, (first, (first + other) % count), strict=True):
         image, mask, vessels = sample_view(sample, view, plane)
+        if rng.random() < APERTURES:
+            mask = mask * aperture(rng)
         mild = count > 1 and rng.random() > RESTYLED
         image = simulate.retouch(rng, image) if mild else simulate.restyle(rng, image, vessels)
         shown.append((image, mask, vessels))
