@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fastretina.engines.manifest import Manifest
 from fastretina.errors import EngineError
+from fastretina.torch_path.threads import torch_threads
 
 _TYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -54,13 +55,9 @@ class TorchEngine:
 
     def run(self, plane: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(H, W)`` float32 -> class maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._threads)
-        try:
+        with torch_threads(self._threads):
             maps, descriptors = self.run_on_device(torch.from_numpy(np.array(plane[None, None])).to(self._device))
             return maps[0].cpu().numpy(), descriptors[0].cpu().numpy()
-        finally:
-            torch.set_num_threads(before)
 
     @torch.inference_mode()
     def run_on_device(self, planes: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.config import Config
-from fastretina.methods.keypoints import Features, Floats32
+from fastretina.methods.keypoints import Features, Floats32, in_image
 
 Plane = NDArray[np.uint8]
 
@@ -41,7 +41,7 @@ class Sift:
             none = np.zeros(0, np.float32)
             return Features(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32), none, self.size)
         at = np.array([p.pt for p in found], np.float64)
-        xy = ((at + 0.5) / scale - 0.5).astype(np.float32)
+        xy = in_image(at, scale)
         score = np.array([p.response for p in found], np.float32)
         order = np.argsort(-score, kind="stable")
         return Features(xy[order], self.rows(rows)[order], score[order], self.size)

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastretina import ops
 from fastretina.config import Config
 from fastretina.methods import WEIGHTS, rootsift
-from fastretina.methods.keypoints import Features
+from fastretina.methods.keypoints import Features, in_image
 from fastretina.methods.vessels import heat_map
 from fastretina.networks.unet import UNet
 from fastretina.networks.weight_files import load_weights
@@ -42,5 +41,5 @@ class GlamPoints:
         found = ops.nms(
             heat, seen.mask, radius=RADIUS_PX, threshold=0.0, max_keypoints=self.count, threads=self.threads
         )
-        xy = ((found.xy + 0.5) / seen.scale - 0.5).astype(np.float32)
+        xy = in_image(found.xy, seen.scale)
         return Features(xy, rootsift.describe(self._sift, plane, found.xy), found.score, self.size)

@@ -43,6 +43,11 @@ class Features(NamedTuple):
     frame_px: int  # longer side of the frame they were found in; thresholds are px of it
 
 
+def in_image(xy: NDArray[Any], scale: float) -> Floats32:
+    """Points (K, 2) of a frame, ``scale`` times the size of the image, in px of the image."""
+    return ((xy + 0.5) / scale - 0.5).astype(np.float32)
+
+
 class Describes(Protocol):
     """Finds and describes key points. ``inverted``: of the negative, for those that see polarity."""
 
@@ -98,7 +103,7 @@ class Seen:
             image, scale = look.change(self._image) if look.change else (self._image, 1.0)
             found = self._describe(image, look.inverted)
             if scale != 1.0:
-                found = found._replace(xy=((found.xy + 0.5) / scale - 0.5).astype(np.float32))
+                found = found._replace(xy=in_image(found.xy, scale))
             self._features[look] = found
         return self._features[look]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fastretina import engines, ops
 from fastretina.config import Config
-from fastretina.methods.keypoints import Features
+from fastretina.methods.keypoints import Features, in_image
 
 WORKING_SIZE_PX = 480
 KEYPOINTS = 512
@@ -35,6 +35,6 @@ class RetinaPoints:
         maps, descriptors = self._engine.run(seen.plane)
         found = ops.detect(maps[0] - maps[1], seen.mask, max_keypoints=self.count, threads=self.threads)
         rows = ops.describe(descriptors, found.xy, threads=self.threads)
-        xy = ((found.xy + 0.5) / seen.scale - 0.5).astype(np.float32)
+        xy = in_image(found.xy, seen.scale)
         vessel = 1 / (1 + np.exp(-found.score))  # of the two classes
         return Features(xy, rows, vessel.astype(np.float32), self.size)

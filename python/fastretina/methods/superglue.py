@@ -21,6 +21,7 @@ from fastretina.methods import WEIGHTS
 from fastretina.methods.keypoints import Describes, Features, Indices, Pipeline
 from fastretina.networks.superglue import Points, SuperGlue, SuperGlueSize, mutual, normalised
 from fastretina.networks.weight_files import load_weights
+from fastretina.torch_path.threads import torch_threads
 
 THRESHOLD = 0.2  # of document C
 KEYPOINTS = 512  # of SuperPoint: not many more than the training showed
@@ -78,14 +79,9 @@ class Matcher:
     def __call__(
         self, fixed: Features, moving: Features, fixed_size: tuple[int, int], moving_size: tuple[int, int]
     ) -> Indices:
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                found = self.network(points_of(fixed, fixed_size), points_of(moving, moving_size))
-                row, column, probability = (part.numpy() for part in mutual(found[0], THRESHOLD))
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(self.threads), torch.inference_mode():
+            found = self.network(points_of(fixed, fixed_size), points_of(moving, moving_size))
+            row, column, probability = (part.numpy() for part in mutual(found[0], THRESHOLD))
         return row.astype(np.int32), column.astype(np.int32), probability.astype(np.float32)
 
 

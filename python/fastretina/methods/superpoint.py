@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fastretina import ops
 from fastretina.config import Config
 from fastretina.methods import WEIGHTS
-from fastretina.methods.keypoints import Features
+from fastretina.methods.keypoints import Features, in_image
 from fastretina.networks.retina_craquelure import sample_descriptors
 from fastretina.networks.superpoint import CELL_PX, SuperPoint, SuperPointSize, heatmap
 from fastretina.networks.weight_files import load_weights
+from fastretina.torch_path.threads import torch_threads
 
 WORKING_SIZE_PX = 640
 KEYPOINTS = 1024
@@ -41,7 +39,7 @@ class SuperPointFeatures:
     def __call__(self, image: NDArray[Any], inverted: bool) -> Features:
         seen = ops.image(image, working_size=self.size, multiple=CELL_PX, threads=self.threads)
         plane = torch.from_numpy(-seen.plane if inverted else seen.plane)[None, None]
-        with threads_of(self.threads), torch.inference_mode():
+        with torch_threads(self.threads), torch.inference_mode():
             logits, dense = self.network(plane)
             found = ops.nms(
                 heatmap(logits)[0].numpy(), seen.mask, radius=RADIUS_PX, threshold=THRESHOLD,
@@ -49,21 +47,10 @@ class SuperPointFeatures:
             )  # fmt: skip
             first = torch.zeros(len(found.xy), dtype=torch.long)
             rows = sample_descriptors(dense, torch.from_numpy(found.xy), first, CELL_PX)
-        xy = ((found.xy + 0.5) / seen.scale - 0.5).astype(np.float32)
+        xy = in_image(found.xy, seen.scale)
         return Features(xy, rows.numpy(), found.score, self.size)
 
 
 def network_of(facts: dict[str, Any]) -> SuperPoint:
     """The network that the facts of a weight file describe."""
     return SuperPoint(SuperPointSize.from_dict(facts["size"]))
-
-
-@contextmanager
-def threads_of(count: int) -> Iterator[None]:
-    """torch computes with ``count`` threads inside, and with as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

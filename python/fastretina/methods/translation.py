@@ -18,6 +18,7 @@ from fastretina.methods import WEIGHTS
 from fastretina.methods.keypoints import Attempts, Look
 from fastretina.networks.cyclegan import LIMIT, PAD_MULTIPLE, Generator, GeneratorSize
 from fastretina.networks.weight_files import load_weights
+from fastretina.torch_path.threads import torch_threads
 
 _OCTA, _FA = "cyclegan_cf_octa.safetensors", "cyclegan_cf_fa.safetensors"
 WEIGHT_FILES = {"cf-octa": _OCTA, "octa-cf": _OCTA, "cf-fa": _FA, "fa-cf": _FA}
@@ -41,13 +42,8 @@ class Translator:
         plane, scale, mask = self._seen(image)
         height, width = plane.shape
         padded = np.pad(plane, ((0, -height % PAD_MULTIPLE), (0, -width % PAD_MULTIPLE)))
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                found = self.network(torch.from_numpy(padded)[None, None])[0, 0].numpy()
-        finally:
-            torch.set_num_threads(before)
+        with torch_threads(self.threads), torch.inference_mode():
+            found = self.network(torch.from_numpy(padded)[None, None])[0, 0].numpy()
         return _gray(found[:height, :width] * mask), scale
 
     def _seen(self, image: NDArray[Any]) -> tuple[NDArray[np.float32], float, NDArray[np.uint8]]:

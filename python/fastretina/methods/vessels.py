@@ -14,6 +14,7 @@ from fastretina.methods import WEIGHTS
 from fastretina.methods.keypoints import Describes, Features
 from fastretina.networks.unet import UNet
 from fastretina.networks.weight_files import load_weights
+from fastretina.torch_path.threads import torch_threads
 
 WEIGHTS_FILE = WEIGHTS / "vessels.safetensors"
 ENLARGED, LARGEST_PX = 1.3, 1024  # how the network sees an image: the finest vessels of DRIVE are a pixel wide
@@ -57,10 +58,5 @@ class OnVessels:
 
 def heat_map(network: UNet, plane: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
     """The network's sigmoid (H, W) of a locally normalised plane, its sides multiples of ``network.multiple``."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        with torch.inference_mode():
-            return network(torch.from_numpy(plane)[None, None])[0, 0].sigmoid().numpy()
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(threads), torch.inference_mode():
+        return network(torch.from_numpy(plane)[None, None])[0, 0].sigmoid().numpy()

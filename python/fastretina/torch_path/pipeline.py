@@ -7,8 +7,6 @@ rooms' modules state, and by thread count in the last bits of sums.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -36,6 +34,7 @@ from fastretina.torch_path.options import options_of
 from fastretina.torch_path.quality import quality
 from fastretina.torch_path.refine import Refinement, apply, refine, ridge_correlation
 from fastretina.torch_path.refine_field import refine_field
+from fastretina.torch_path.threads import torch_threads
 from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
@@ -141,7 +140,7 @@ class Pipeline:
 
     def prepare(self, image: NDArray[Any]) -> Payload:
         """(H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]. InvalidInput calls it "image"."""
-        with _torch_threads(self.threads):
+        with torch_threads(self.threads):
             checked = image_features.checked_image(image)
             timings = dict.fromkeys(ROOMS, 0.0)
             source = image_features.source_of(checked, self.options.features, timings)
@@ -151,7 +150,7 @@ class Pipeline:
     def register(self, fixed: Payload, moving: Payload) -> dict[str, Any]:
         """What the compiled pipeline returns, by the same names."""
         self._timings = dict.fromkeys(ROOMS, 0.0)
-        with _torch_threads(self.threads):
+        with torch_threads(self.threads):
             return self._climb(fixed, moving) | {"timings_ms": self._timings}
 
     def _climb(self, fixed: Payload, moving: Payload) -> dict[str, Any]:
@@ -359,16 +358,6 @@ def _shifted(kind: str, params: Tensor, dx: float, dy: float) -> Tensor:
     out = params.clone()
     out[: moved.params.size] = torch.from_numpy(moved.params.ravel().copy())
     return out
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _pose_tuple(pose: Pose) -> tuple[float, int, bool]:
