@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     from fastretina.io import write_bytes
 
     keywords = registrar_keywords(args)
-    _check(args)
+    _check(args, keywords)
     if args.vessels:
         return _vessels(args, keywords)
     if args.table:
@@ -123,7 +123,7 @@ def _written(args: argparse.Namespace, table: str, found: dict[str, Any]) -> Non
         write_bytes(args.markdown, table.encode())
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: argparse.Namespace, keywords: dict[str, Any]) -> None:
     """One suite is asked for, and no option may be without effect."""
     given = [f"--{s}" for s in ("pairs", "fire", "crossings", "synthetic", "table", "vessels") if getattr(args, s)]
     if not given:
@@ -131,7 +131,7 @@ def _check(args: argparse.Namespace) -> None:
     if len(given) > 1 and given != ["--pairs", "--table"]:
         raise InvalidInput(f"{' and '.join(given)}: give one; only --table takes --pairs, too")
     if args.table:
-        own = {*registrar_keywords(args), *(n for n in ("baselines", "plots", "wrong", "perturb") if getattr(args, n))}
+        own = {*keywords, *(n for n in ("baselines", "plots", "wrong", "perturb") if getattr(args, n))}
         for name in sorted(own - {"threads", "seed"}):
             raise InvalidInput(f"--{name.replace('_', '-')}: the methods of --table have their own")
     for option, asked, suites in (

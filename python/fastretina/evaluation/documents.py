@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastretina.config import nearest
 from fastretina.errors import InvalidInput
 from fastretina.evaluation.cases import Case
 from fastretina.evaluation.pairs import load_pairs, pair_cases
@@ -97,8 +98,7 @@ def table_cases(name: str, pairs: str | os.PathLike[str] | None, count: int, see
     for case in pair_cases(load_pairs(pairs)) if pairs is not None else ():
         if kind := asked.real(*case.modalities.split(">")):
             yield replace(case, kind=kind)
-    for case in suite_cases(asked.suites, count, seed):
-        yield replace(case, bounds={})
+    yield from suite_cases(asked.suites, count, seed)
 
 
 def table_markdown(name: str, rows: list[Row]) -> str:
@@ -116,13 +116,13 @@ class VesselDifference:
 
     def __init__(self, maps: Callable[[NDArray[Any]], NDArray[np.float32]]) -> None:
         self._maps = maps
-        self._kept: tuple[str, NDArray[np.float32], NDArray[np.float32]] | None = None  # of the case in hand
+        self._kept: tuple[Case, NDArray[np.float32], NDArray[np.float32]] | None = None  # of the case in hand
 
     def __call__(self, method: str, case: Case, result: Registration) -> Row:
         if not result.ok:
             return {}
-        if self._kept is None or self._kept[0] != case.id:
-            self._kept = (case.id, self._maps(case.fixed), self._maps(case.moving))
+        if self._kept is None or self._kept[0] is not case:
+            self._kept = (case, self._maps(case.fixed), self._maps(case.moving))
         _, fixed, moving = self._kept
         warped, valid = result.warp(moving)
         return {"mse": float(((fixed - warped)[valid] ** 2).mean())} if valid.any() else {}
@@ -182,5 +182,5 @@ def measures(*found: Callable[[str, Case, Registration], Row]) -> Callable[[str,
 def check_table(name: str) -> str:
     """InvalidInput: there is no such table."""
     if name not in TABLES:
-        raise InvalidInput(f"table: got {name!r}; allowed: {', '.join(TABLES)}")
+        raise InvalidInput(f"table: got {name!r}; {nearest(name, list(TABLES))}")
     return name
