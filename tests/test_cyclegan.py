@@ -20,6 +20,7 @@ from fastretina.networks import cyclegan  # noqa: E402
 from fastretina.networks.weight_files import load_weights, save_weights  # noqa: E402
 from fastretina.synth import synthetic_pair  # noqa: E402
 from fastretina.training import loop  # noqa: E402
+from fastretina.training.losses import turn_back, turn_plane  # noqa: E402
 from fastretina.training.recipes import cyclegan as recipe  # noqa: E402
 from fastretina.training.sample import Sample  # noqa: E402
 
@@ -172,8 +173,8 @@ def test_a_resumed_learner_takes_the_same_steps(folder, tmp_path):
 @pytest.mark.parametrize("turn", range(8))
 def test_the_way_back_turns_back(turn):
     plane = torch.arange(9.0).reshape(1, 1, 3, 3)
-    there = recipe.turned(plane, turn)
-    torch.testing.assert_close(recipe.turned_back(there, turn), plane, rtol=0, atol=0)
+    there = turn_plane(plane, turn)
+    torch.testing.assert_close(turn_back(there, turn), plane, rtol=0, atol=0)
     assert (turn == 0) == bool((there == plane).all())
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from fastretina.networks.superpoint import CELL_PX, heatmap
 from fastretina.torch_path.nms import nms
+from fastretina.training import cache as cached
 from fastretina.training.normalise import normalise, pad_to
 from fastretina.training.sample import Sample
 
@@ -30,18 +31,13 @@ def adapt_all(
     network: nn.Module, samples: list[Sample], cache: Path, *, homographies: int, points: int, seed: int
 ) -> list[np.ndarray]:
     """:func:`adapt` of every sample; kept in ``cache`` (.npz) as they are made, so that a killed run goes on there."""
-    key = np.array([homographies, points, seed, len(samples)])
-    found: list[np.ndarray] = []
-    if cache.is_file():
-        with np.load(cache) as file:
-            if np.array_equal(file["key"], key):
-                found = [file[f"{i}"] for i in range(len(file.files) - 1)]
+    key = repr((homographies, points, seed, len(samples)))
+    kept = cached.read(cache, key) or {}
+    found = [kept[f"{i}"] for i in range(len(kept))]
     for i in range(len(found), len(samples)):
         found.append(adapt(network, samples[i], homographies, points, np.random.default_rng([seed, i])))
         if i % 50 == 49 or i == len(samples) - 1:
-            temporary = cache.with_suffix(".partial.npz")
-            np.savez(temporary, key=key, **{f"{j}": at for j, at in enumerate(found)})  # type: ignore[arg-type]
-            temporary.replace(cache)
+            cached.write(cache, key, {f"{j}": at for j, at in enumerate(found)})
     return found
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from fastretina.io import write_image
+
 PANEL_PX = 300
 
 
@@ -31,14 +33,11 @@ def draw_curves(log: Path, picture: Path, columns: Sequence[str], height: int = 
         px = left + (x - x[0]) / max(x[-1] - x[0], 1e-9) * (right - left)
         py = bottom - np.clip((y - low) / span, 0, 1) * (bottom - top)
         line = np.stack([px, py], 1).round().astype(np.int32)
-        cv2.polylines(canvas, [line], False, (170, 90, 20), 1, cv2.LINE_AA)
+        cv2.polylines(canvas, [line], False, (20, 90, 170), 1, cv2.LINE_AA)
         _text(canvas, f"{high:.3g}", (left - 46, top + 8))
         _text(canvas, f"{low:.3g}", (left - 46, bottom))
         _text(canvas, f"{x[0]:.0f} - {x[-1]:.1f} min", (left, bottom + 20))
-    temporary = picture.with_name("partial." + picture.name)
-    if not cv2.imwrite(str(temporary), canvas):
-        raise OSError(f"{picture}: cannot be written")
-    temporary.replace(picture)
+    write_image(picture, canvas)
 
 
 def _text(canvas: np.ndarray, text: str, at: tuple[int, int]) -> None:

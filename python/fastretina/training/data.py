@@ -16,6 +16,7 @@ import numpy as np
 
 from fastretina.config import nearest
 from fastretina.errors import InvalidInput
+from fastretina.training import cache as cached
 from fastretina.training import labels, normalise
 from fastretina.training.sample import REFERENCE_PX_PER_DEG, Sample
 from fastretina.training.sets import CHOICES, CLEAN, SETS, SYNTHETIC, ImageSet, image_files
@@ -96,11 +97,12 @@ def load(
         )
     listing = repr(([(str(p.relative_to(folder)), p.stat().st_size) for p, _, _ in entries], synthetic))
     key = hashlib.sha256(f"{CACHE_VERSION}{listing}".encode()).hexdigest()[:16]
-    samples = _read_cache(cache, key) if cache else None
-    if samples is None:
-        samples = [prepare(*entry) for entry in entries] + prepare_all(range(synthetic))
-        if cache:
-            _write_cache(cache, key, samples)
+    kept = cached.read(cache, key) if cache else None
+    if kept is not None:
+        return _split(_samples(kept), synthetic_share)
+    samples = [prepare(*entry) for entry in entries] + prepare_all(range(synthetic))
+    if cache:
+        cached.write(cache, key, _arrays(samples))
     return _split(samples, synthetic_share)
 
 
@@ -141,25 +143,17 @@ def _split(samples: list[Sample], synthetic_share: float) -> tuple[list[Sample],
     return train, held_out
 
 
-def _write_cache(path: Path, key: str, samples: list[Sample]) -> None:
-    arrays: dict[str, Any] = {"key": np.array(key), "count": np.array(len(samples))}
+def _arrays(samples: list[Sample]) -> dict[str, Any]:
+    arrays: dict[str, Any] = {"count": np.array(len(samples))}
     for i, sample in enumerate(samples):
         for name, value in vars(sample).items():
             arrays[f"{i}.{name}"] = np.asarray(value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, **arrays)
-    temporary.replace(path)
+    return arrays
 
 
-def _read_cache(path: Path, key: str) -> list[Sample] | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as file:
-        if str(file["key"]) != key:
-            return None
-        fields = list(Sample.__dataclass_fields__)
-        rows = [{f: file[f"{i}.{f}"] for f in fields} for i in range(int(file["count"]))]
+def _samples(arrays: dict[str, Any]) -> list[Sample]:
+    fields = list(Sample.__dataclass_fields__)
+    rows = [{f: arrays[f"{i}.{f}"] for f in fields} for i in range(int(arrays["count"]))]
     for row in rows:
         row.update({f: row[f].item() for f in fields if row[f].ndim == 0})
     return [Sample(**row) for row in rows]

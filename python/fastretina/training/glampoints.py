@@ -20,7 +20,7 @@ from fastretina import ops
 from fastretina.methods import rootsift
 from fastretina.training import simulate
 from fastretina.training.pairs import random_scale
-from fastretina.training.sample import Sample
+from fastretina.training.sample import Sample, draws
 from fastretina.training.warp import View, random_centre, random_view, sample_view
 
 Floats32 = NDArray[np.float32]
@@ -92,16 +92,11 @@ def across(views: tuple[View, View], cells: NDArray[Any]) -> NDArray[np.float64]
 
 def pairs(samples: list[Sample], count: int, seed: int, start: int) -> Iterator[Batch]:
     """Batches of ``count`` pairs from number ``start`` on; batch ``i`` depends on ``(seed, i)`` only."""
-    weight = np.array([s.weight for s in samples])
-    weight /= weight.sum()
-    step = start
-    while True:
-        rng = np.random.default_rng([seed, step])
-        made = [make_pair(rng, samples[i]) for i in rng.choice(len(samples), count, p=weight)]
+    for rng, chosen in draws(samples, count, seed, start):
+        made = [make_pair(rng, sample) for sample in chosen]
         planes = np.stack([m[0][view] for view in (0, 1) for m in made])[:, None]
         masks = np.stack([m[1][view] for view in (0, 1) for m in made])[:, None]
         yield Batch(torch.from_numpy(planes), torch.from_numpy(masks), [m[2] for m in made])
-        step += 1
 
 
 def reward(heat: Floats32, planes: Floats32, batch: Batch, seed: int) -> tuple[Floats32, Floats32, float, float]:

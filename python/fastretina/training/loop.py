@@ -60,6 +60,17 @@ class RunConfig:
             if value is not None and not value > 0:
                 raise InvalidInput(f"{name}: must be positive, got {value}")
 
+    def begin(self) -> None:
+        """Checks the options, then sets torch's seed and threads: what a learner does first."""
+        self.check()
+        torch.manual_seed(self.seed)
+        if self.threads:
+            torch.set_num_threads(self.threads)
+
+    def precision(self) -> torch.autocast:
+        """The context in which a network is run."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.bf16)
+
     def samples(self) -> tuple[list[Sample], list[Sample]]:
         """(training, held out) images; see ``data.load``."""
         return data.load(self.data, self.out / "cache.npz", self.sets, self.synthetic, self.synthetic_share)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,3 +25,16 @@ class Sample:
     points: np.ndarray  # (K, 2) float32: positive keypoints
     ignored: np.ndarray  # (L, 2) float32: doubtful ones, neither vessel nor background
     bright: bool
+
+
+def draws(
+    samples: list[Sample], count: int, seed: int, start: int
+) -> Iterator[tuple[np.random.Generator, list[Sample]]]:
+    """``count`` samples a step by their weights, from step ``start`` on, and the generator for what is made of them;
+    both depend on ``(seed, step)`` only.
+    """
+    weight = np.array([s.weight for s in samples])
+    weight /= weight.sum()
+    for step in itertools.count(start):
+        rng = np.random.default_rng([seed, step])
+        yield rng, [samples[i] for i in rng.choice(len(samples), count, p=weight)]

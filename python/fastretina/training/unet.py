@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,11 @@ import cv2
 import torch
 from torch import Tensor
 
-from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
 from fastretina.networks.unet import UNet
 from fastretina.networks.weight_files import save_weights
-from fastretina.training.loop import RunConfig, cosine, load_checkpoint, optimise
+from fastretina.training.facts import facts_of
+from fastretina.training.loop import RunConfig, cosine, optimise
 from fastretina.training.sample import Sample
 
 
@@ -39,13 +37,10 @@ class UNetLearner:
     fixed = ("batch",)
 
     def __init__(self, config: UNetConfig, recipe: str, channels: tuple[int, ...]) -> None:
-        config.check()
+        config.begin()
         self.config, self.recipe = config, recipe
         self.step = 0
-        torch.manual_seed(config.seed)
         cv2.setNumThreads(1)
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self.network = UNet(channels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, betas=(0.9, 0.99), weight_decay=1e-4)
 
@@ -55,8 +50,7 @@ class UNetLearner:
 
     def logits(self, planes: Tensor) -> Tensor:
         """Of normalised planes ``(N, 1, S, S)``, float32."""
-        amp = torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
-        with amp:
+        with self.config.precision():
             return self.network(planes.contiguous(memory_format=torch.channels_last)).float()
 
     def descend(self, loss: Tensor, progress: float) -> float:
@@ -77,27 +71,17 @@ class UNetLearner:
 
     def release(self, path: Path) -> None:
         """The network in half precision, and how it came to be."""
-        config, samples = self.config, self.samples()
+        config = self.config
         length = f"--minutes {config.minutes:g}" if config.minutes else f"--steps {config.steps}"
         data = f"--sets {config.sets} --synthetic {config.synthetic} --synthetic-share {config.synthetic_share:g}"
-        save_weights(
-            self.network,
-            path,
-            {
-                "architecture": "U-Net (networks/unet.py)",
-                "channels": self.network.channels,
-                "parameters": sum(p.numel() for p in self.network.parameters()),
-                "sets": config.sets,
-                "licence": LICENCES[config.sets],
-                "non_commercial": config.sets != "clean",
-                "data": sorted({s.name.split("/")[0] for s in samples}),
-                "images": len(samples),
-                "synthetic_eyes": config.synthetic,
-                "steps": self.step,
-                "batch": config.batch,
-                "minutes": round(load_checkpoint(config.out / "last.pt")["minutes"], 1),
-                "seed": config.seed,
-                "command": f"fastretina train --recipe {self.recipe} {data} {length}",
-                "date": date.today().isoformat(),
-            },
-        )
+        facts = facts_of(self.recipe, config, self.samples()) | {
+            "architecture": "U-Net (networks/unet.py)",
+            "channels": self.network.channels,
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "sets": config.sets,
+            "synthetic_eyes": config.synthetic,
+            "batch": config.batch,
+            "seed": config.seed,
+            "command": f"fastretina train --recipe {self.recipe} {data} {length}",
+        }
+        save_weights(self.network, path, facts)

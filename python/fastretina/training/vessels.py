@@ -19,7 +19,7 @@ from fastretina.errors import InvalidInput
 from fastretina.training import simulate
 from fastretina.training.data import HELD_OUT_EVERY
 from fastretina.training.pairs import SMALL_FIELD_PX, random_scale
-from fastretina.training.sample import Sample
+from fastretina.training.sample import Sample, draws
 from fastretina.training.sets import SETS, SYNTHETIC, ImageSet, image_files
 from fastretina.training.warp import View, random_centre, random_view, sample_view
 
@@ -116,11 +116,5 @@ def make_crop(rng: np.random.Generator, sample: Sample) -> np.ndarray:
 
 def crops(samples: list[Sample], count: int, seed: int, start: int) -> Iterator[Tensor]:
     """Batches ``(count, 3, S, S)`` from number ``start`` on; batch ``i`` depends on ``(seed, i)`` only."""
-    weight = np.array([s.weight for s in samples])
-    weight /= weight.sum()
-    step = start
-    while True:
-        rng = np.random.default_rng([seed, step])
-        chosen = rng.choice(len(samples), count, p=weight)
-        yield torch.from_numpy(np.stack([make_crop(rng, samples[i]) for i in chosen]))
-        step += 1
+    for rng, chosen in draws(samples, count, seed, start):
+        yield torch.from_numpy(np.stack([make_crop(rng, sample) for sample in chosen]))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fastretina.errors import InvalidInput
 from fastretina.methods.keypoints import Describes
+from fastretina.training import cache as cached
 from fastretina.training import simulate
 from fastretina.training.sample import Sample
 from fastretina.training.warp import View, random_view, sample_view
@@ -87,10 +88,11 @@ def described(
         raise InvalidInput("samples: no image to show")
     facts = repr((options, describe.weights_hash, describe.choices, [(s.name, s.px_per_deg) for s in samples]))
     key = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    views = _read(cache, key)
-    if views is None:
-        views = list(_made(samples, describe, options, progress))
-        _write(cache, key, views)
+    kept = cached.read(cache, key)
+    if kept is not None:
+        return _views(kept)
+    views = list(_made(samples, describe, options, progress))
+    cached.write(cache, key, _arrays(views))
     return views
 
 
@@ -105,24 +107,15 @@ def _made(samples: list[Sample], describe: Describes, options: ViewOptions, prog
 ARRAYS = ("xy", "source", "rows", "score")
 
 
-def _write(path: Path, key: str, views: list[DescribedView]) -> None:
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(view, name) for view in views]) for name in ARRAYS}
+def _arrays(views: list[DescribedView]) -> dict[str, Any]:
     heads = np.array([(v.sample, *v.size, v.scale, len(v.xy)) for v in views], np.float64)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial.npz")
-    np.savez(temporary, key=np.array(key), heads=heads, **arrays)
-    temporary.replace(path)
+    return {name: np.concatenate([getattr(view, name) for view in views]) for name in ARRAYS} | {"heads": heads}
 
 
-def _read(path: Path, key: str) -> list[DescribedView] | None:
-    if not path.is_file():
-        return None
-    with np.load(path) as file:
-        if str(file["key"]) != key:
-            return None
-        heads, arrays = file["heads"], {name: file[name] for name in ARRAYS}
+def _views(arrays: dict[str, Any]) -> list[DescribedView]:
+    heads = arrays["heads"]
     ends = np.cumsum(heads[:, 4]).astype(int)
-    parts = {name: np.split(array, ends[:-1]) for name, array in arrays.items()}
+    parts = {name: np.split(array, ends[:-1]) for name, array in arrays.items() if name in ARRAYS}
     return [
         DescribedView(int(head[0]), (int(head[1]), int(head[2])), float(head[3]), *(parts[n][i] for n in ARRAYS))
         for i, head in enumerate(heads)

@@ -6,10 +6,8 @@ other: OCT angiography shows 11 degrees, fundus cameras 30 to 55.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +18,13 @@ import torch.nn.functional as functional
 from torch import Tensor, nn
 
 from fastretina.config import nearest
-from fastretina.engines.release import LICENCES
 from fastretina.errors import InvalidInput
+from fastretina.io import write_image
 from fastretina.networks.cyclegan import LIMIT, Discriminator, Generator, GeneratorSize
 from fastretina.networks.weight_files import save_weights
+from fastretina.training.facts import facts_of
 from fastretina.training.loop import RunConfig, optimise
+from fastretina.training.losses import turn_back, turn_plane
 from fastretina.training.normalise import normalise
 from fastretina.training.sample import Sample
 from fastretina.training.sets import SETS, SYNTHETIC
@@ -139,12 +139,9 @@ class Learner:
     fixed = ("pair", "crops", "crop_px")
 
     def __init__(self, config: Config) -> None:
-        config.check()
+        config.begin()
         self.config = config
         self.step = 0
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self.size = GeneratorSize(config.channels, config.blocks)
         self.to_b, self.to_a = Generator(self.size), Generator(self.size)
         self.judge_a, self.judge_b = Discriminator(), Discriminator()
@@ -179,20 +176,17 @@ class Learner:
         config = self.config
         rate = config.rate * min(1.0, 2 * (1 - progress))
         a, b = batch
-        with self._precision():
+        with self.config.precision():
             fakes, losses = self._generators(a, b)
         weighted = config.cycle_weight * losses["cycle"] + config.identity_weight * losses["identity"]
         drawn = config.negative_weight * max(0.0, 1 - progress / config.negative_until)
         optimise(self.optimisers[0], losses["adversary"] + weighted + drawn * losses["negative"], rate)
         for judge in (self.judge_a, self.judge_b):
             judge.requires_grad_(True)
-        with self._precision():
+        with self.config.precision():
             losses["discriminator"] = self._discriminators((a.looks, b.looks), fakes)
         optimise(self.optimisers[1], losses["discriminator"], rate)
         return {name: losses[name].item() for name in self.columns}
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
 
     def _generators(self, a: Crops, b: Crops) -> tuple[tuple[Tensor, Tensor], dict[str, Tensor]]:
         """Translations into A and into B, and the losses of the generators."""
@@ -205,8 +199,8 @@ class Learner:
         fake_b, fake_a = into_b[:count] * a.masks, into_a[:count] * b.masks
         # A shift there and the opposite one back would close a cycle: not with a turn between them.
         turn = 1 + self.step % 7
-        back_a = turned_back(self.to_a(turned(fake_b, turn)).float(), turn) * a.masks
-        back_b = turned_back(self.to_b(turned(fake_a, turn)).float(), turn) * b.masks
+        back_a = turn_back(self.to_a(turn_plane(fake_b, turn)).float(), turn) * a.masks
+        back_b = turn_back(self.to_b(turn_plane(fake_a, turn)).float(), turn) * b.masks
         same_b, same_a = into_b[count:] * b.masks[:same], into_a[count:] * a.masks[:same]
         losses = {
             "adversary": _squares(self.judge_a(fake_a), 1.0) + _squares(self.judge_b(fake_b), 1.0),
@@ -257,25 +251,20 @@ class Learner:
         config = self.config
         there, back = config.pair, "-".join(reversed(config.pair.split("-")))
         network = nn.ModuleDict({there: self.to_b, back: self.to_a})
-        facts = {
+        planes = [source.planes for source in self.sources]
+        facts = facts_of("cyclegan", config, [sample for of_source in planes for sample, _ in of_source]) | {
             "architecture": "CycleGAN generators (networks/cyclegan.py)",
             "translations": list(network),
             "size": self.size.as_dict(),
             "parameters": sum(p.numel() for p in network.parameters()),
             "working_size": PAIRS[config.pair].working_size,
+            "images": [len(of_source) for of_source in planes],
             "sets": config.sets,
-            "licence": LICENCES[config.sets],
-            "non_commercial": config.sets != "clean",
-            "data": sorted({s.name.split("/")[0] for source in self.sources for s, _ in source.planes}),
-            "images": [len(source.planes) for source in self.sources],
             "synthetic_eyes": config.synthetic,
             "synthetic_share": config.synthetic_share,
             "negative_until": config.negative_until,
-            "steps": self.step,
-            "minutes": config.minutes,
             "crops": config.crops,
             "seed": config.seed,
-            "date": date.today().isoformat(),
         }
         save_weights(network, path, facts)
 
@@ -289,21 +278,7 @@ class Learner:
             fake = there(real.looks) * real.masks
             rows += [real.looks, fake, back(fake) * real.masks]
         picture = np.concatenate([np.concatenate(list(row[:, 0].numpy()), axis=1) for row in rows])
-        temporary = path.with_name("partial." + path.name)
-        if not cv2.imwrite(str(temporary), np.round(127.5 * (picture + 1)).astype(np.uint8)):
-            raise OSError(f"{path}: cannot be written")
-        temporary.replace(path)
-
-
-def turned(planes: Tensor, turn: int) -> Tensor:
-    """``(..., S, S)`` by ``turn`` % 4 quarters, from 4 on mirrored before."""
-    return torch.rot90(planes.flip(-1) if turn >= 4 else planes, turn % 4, (-2, -1))
-
-
-def turned_back(planes: Tensor, turn: int) -> Tensor:
-    """The inverse of ``turned``."""
-    planes = torch.rot90(planes, -(turn % 4), (-2, -1))
-    return planes.flip(-1) if turn >= 4 else planes
+        write_image(path, np.round(127.5 * (picture + 1)).astype(np.uint8))
 
 
 def on_checkpoint(learner: Learner) -> None:

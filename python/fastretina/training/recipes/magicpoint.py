@@ -49,11 +49,8 @@ class Learner:
     fixed: tuple[str, ...] = ("size", "drawings")
 
     def __init__(self, config: Config) -> None:
-        config.check()
+        config.begin()
         self.config, self.step = config, 0
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self.network = SuperPoint(SIZES[config.size]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(), config.rate, (0.9, 0.99), weight_decay=config.weight_decay
@@ -80,7 +77,7 @@ class Learner:
     def forward(self, planes: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and descriptors, in training mode."""
         self.network.train()
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+        with self.config.precision():
             return self.network(planes.contiguous(memory_format=torch.channels_last))
 
     def state(self) -> dict[str, Any]:

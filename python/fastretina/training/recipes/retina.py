@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,12 +75,9 @@ class Learner:
     fixed = ("loss", "pairs")
 
     def __init__(self, config: Config) -> None:
-        config.check()
+        config.begin()
         self.config = config
         self.step = 0
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
         self.network = _network(config.size, config.start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = load_network(config.teacher).to(memory_format=torch.channels_last) if config.teacher else None  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
@@ -147,8 +143,7 @@ class Learner:
 
     def _run(self, seen: Tensor, taught: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor] | None]:
         """Class maps and descriptors of all planes, and the teacher's of the first ``taught``."""
-        amp = torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
-        with amp:
+        with self.config.precision():
             class_maps, dense = self.network(seen.contiguous(memory_format=torch.channels_last))
             if not self.teacher:
                 return class_maps, dense, None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +62,9 @@ class Learner:
     fixed = ("front_end", "sets", "synthetic", "views", "width", "layers", "pairs", "points")
 
     def __init__(self, config: Config) -> None:
-        config.check()
+        config.begin()
         self.config = config
         self.step = 0
-        torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
         front = FRONT_ENDS[config.front_end]
         self.describe = front.build(RegistrarConfig(), config.threads or 1)
         self.side_px = front.view_px
@@ -99,8 +95,7 @@ class Learner:
         return {"rate": rate, "loss": loss.item(), "precision": precision, "recall": recall}
 
     def _run(self, batch: MatchBatch) -> torch.Tensor:
-        amp = torch.autocast("cpu", torch.bfloat16) if self.config.bf16 else contextlib.nullcontext()
-        with amp:
+        with self.config.precision():
             return self.network(batch.fixed, batch.moving)
 
     def state(self) -> dict[str, Any]:
