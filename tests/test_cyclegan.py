@@ -336,3 +336,13 @@ def test_a_translation_moves_nothing(name):
         left, middle, right = (ops.ridge_correlation(*ridges, Transform.from_matrix(m))[0] for m in at)
         assert middle > 0.7
         assert abs(0.5 * (left - right) / (left - 2 * middle + right)) < 0.25  # px
+
+
+def test_a_result_names_every_network_that_made_it() -> None:
+    from fastretina.methods import superglue
+
+    made = superglue.pipeline("superpoint", RegistrarConfig(method="superpoint+superglue"), 1, translate=("cf-octa",))
+    assert made.choices["network"] == "superpoint+superglue"
+    assert made.choices["translate"] == "cf-octa"
+    parts = [made.describe.weights_hash, translation.Translator("cf-octa").weights_hash, made.matches.weights_hash]
+    assert made.weights_hash == "+".join(parts)

@@ -64,8 +64,8 @@ def pipeline(front_end: str, config: Config, threads: int, translate: tuple[str,
     if matcher.facts["front_end"]["weights_hash"] != describe.weights_hash:
         raise EngineError(f"weights: {path} was trained on other {front_end} weights; remedy: reinstall the package")
     made = Pipeline(describe, config, threads, matches=matcher, translate=translate)
-    made.choices = describe.choices | {"network": f"{describe.choices['network']}+superglue"}
-    made.weights_hash = f"{describe.weights_hash}+{matcher.weights_hash}"
+    made.choices = made.choices | {"network": f"{describe.choices['network']}+superglue"}
+    made.weights_hash = f"{made.weights_hash}+{matcher.weights_hash}"
     return made
 
 
