@@ -1,4 +1,4 @@
-// Reductions of a warp and of a block, in a fixed order: the same bits in every run. Device code only.
+// Places of threads; sums of a warp and of a block, in a fixed order: the same bits in every run. Device code only.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -11,6 +11,10 @@ namespace fastretina::cuda {
 
 constexpr unsigned kAllLanes = 0xFFFFFFFFu;
 constexpr int kRowLanes = 16;  // of row sums: element x goes to lane x % 16, as on the CPU; half a warp a row
+
+// Of a grid of two-dimensional blocks, a thread a pixel.
+__device__ inline int pixel_x() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
+__device__ inline int pixel_y() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
 
 template <class T>
 __device__ T warp_sum(T value) {
@@ -30,6 +34,23 @@ __device__ T block_sum(T value) {
   T sum{};
   for (int warp = 0; warp < kThreads / 32; ++warp) sum += partial[warp];
   return sum;
+}
+
+// The sum of the values of thread 0 to this one. Of kThreads threads, one-dimensional.
+template <int kThreads, class T>
+__device__ T block_prefix(T value) {
+  __shared__ T sums[kThreads];
+  const int t = static_cast<int>(threadIdx.x);
+  __syncthreads();  // earlier sums may still be read
+  sums[t] = value;
+  __syncthreads();
+  for (int step = 1; step < kThreads; step *= 2) {
+    const T before = t >= step ? sums[t - step] : T{};
+    __syncthreads();
+    sums[t] += before;
+    __syncthreads();
+  }
+  return sums[t];
 }
 
 // The sum of `count` numbers, by a whole block.

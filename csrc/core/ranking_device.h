@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core/cuda.h"
+#include "core/device.h"
 #include "core/order.h"
 
 namespace fastretina::cuda {
@@ -52,19 +53,10 @@ constexpr int kThreads = 256, kPerThread = kScoreBuckets / kThreads;
 // Candidates by bucket. Every block sums the counts up for itself; the first leaves the sums for the ranking.
 static __global__ void scatter_kernel(Candidates list, int* start, float* score, std::uint32_t* index) {
   __shared__ int first[kScoreBuckets + 1];
-  __shared__ int sums[kThreads];
   const int t = static_cast<int>(threadIdx.x);
   int own = 0;
   for (int b = 0; b < kPerThread; ++b) own += list.buckets[t * kPerThread + b];
-  sums[t] = own;
-  __syncthreads();
-  for (int step = 1; step < kThreads; step *= 2) {
-    const int before = t >= step ? sums[t - step] : 0;
-    __syncthreads();
-    sums[t] += before;
-    __syncthreads();
-  }
-  int sum = sums[t] - own;
+  int sum = block_prefix<kThreads>(own) - own;
   for (int b = 0; b < kPerThread; ++b) {
     first[t * kPerThread + b] = sum;
     sum += list.buckets[t * kPerThread + b];

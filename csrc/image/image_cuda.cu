@@ -15,9 +15,6 @@ using namespace image_math;
 constexpr int kThreads = 256;
 const dim3 kBlock(32, 8);
 
-__device__ int pixel_x() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
-__device__ int pixel_y() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
-
 template <class T>
 __device__ const T* row_of(const Image& image, int y) {
   return reinterpret_cast<const T*>(static_cast<const std::byte*>(image.data) + y * image.row_bytes);

@@ -14,9 +14,6 @@ using namespace image_math;
 constexpr int kThreads = 256;
 const dim3 kBlock(32, 8);
 
-__device__ int pixel_x() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
-__device__ int pixel_y() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
-
 // --- order statistics -------------------------------------------------------------------------------------------
 // Intensities are in [+0, 1]: their bit patterns have the values' order, and thirty bits. A pass settles ten of them.
 constexpr int kPasses = 3, kBits = 10, kBins = 1 << kBits, kSets = 3;
@@ -53,21 +50,11 @@ struct Sets {
 // Follows the rank through a pass: the bin that holds it, and its rank there. By a whole block.
 __device__ int follow(const int* histogram, int& rank) {
   constexpr int kPerThread = kBins / kThreads;
-  __shared__ int sums[kThreads];
   __shared__ int found[2];
   const int t = static_cast<int>(threadIdx.x);
   int own[kPerThread], total = 0;
   for (int b = 0; b < kPerThread; ++b) total += own[b] = histogram[t * kPerThread + b];
-  __syncthreads();
-  sums[t] = total;
-  __syncthreads();
-  for (int step = 1; step < kThreads; step *= 2) {
-    const int before = t >= step ? sums[t - step] : 0;
-    __syncthreads();
-    sums[t] += before;
-    __syncthreads();
-  }
-  int below = sums[t] - total;
+  int below = block_prefix<kThreads>(total) - total;
   for (int b = 0; b < kPerThread; ++b) {
     if (rank >= below && rank < below + own[b]) found[0] = t * kPerThread + b, found[1] = rank - below;
     below += own[b];

@@ -16,9 +16,6 @@ const dim3 kBlock(32, 8);
 
 dim3 blocks_over(int width, int height) { return {blocks_for(width, 32), blocks_for(height, 8)}; }
 
-__device__ int pixel_x() { return static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x); }
-__device__ int pixel_y() { return static_cast<int>(blockIdx.y * blockDim.y + threadIdx.y); }
-
 struct Planes {
   View<float> at[3];  // strength, c2, s2
 };
