@@ -90,9 +90,9 @@ def main() -> None:
             asked += of_image
             correlations.append(np.corrcoef(one[mask > 0], other[mask > 0])[0, 1])
         every = np.concatenate(moved)
-        length = np.hypot(*every.T)
+        length, (x, y) = np.hypot(*every.T), every.mean(0)
         print(
-            f"| {name} | {len(images)} | {len(every)} of {asked} | {every[:, 0].mean():+.2f}, {every[:, 1].mean():+.2f} "
+            f"| {name} | {len(images)} | {len(every)} of {asked} | {x:+.2f}, {y:+.2f} "
             f"| {np.median(length):.2f}, {np.percentile(length, 90):.2f} | {np.mean(correlations):.2f} |",
             flush=True,
         )
