@@ -33,6 +33,7 @@ from fastretina.types import Registration
 
 CF, FA, OCTA = ("CF", "CF_gray"), ("FA", "FA/ICGA", "ICGA"), ("OCTA",)
 COLOUR = (("CF", "CF"),)
+CF_OCTA = (("CF", "OCTA"), ("OCTA", "CF"))
 TYPES = tuple((a, b) for a in ("CF", "FA", "IR", "FAF", "OCTA") for b in ("CF", "FA", "IR", "FAF", "OCTA") if a != b)
 
 
@@ -79,7 +80,10 @@ TABLES: dict[str, Table] = {
             **_of_method("superpoint+superglue"),
             "superpoint+superglue, translated": {"method": "superpoint+superglue", "translate": "cf-octa"},
         },
-        (Suite("synthetic CF-OCTA", modalities=(("CF", "OCTA"), ("OCTA", "CF"))),),
+        (
+            Suite("synthetic CF-OCTA", modalities=CF_OCTA),
+            Suite("synthetic CF-OCTA, one field", modalities=CF_OCTA, cropped=True),
+        ),
         _between("CF-OCTA", CF, OCTA),
         ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "CPU ms"),
         vessel_maps=True,
@@ -144,6 +148,7 @@ class Gallery:
 
     def __init__(self, folder: str | os.PathLike[str], of_each: int = 4, side_px: int = 288) -> None:
         self.folder, self.of_each, self.side_px = Path(folder), of_each, side_px
+        self.folder.mkdir(parents=True, exist_ok=True)  # now, and not when all is done: OSError if it cannot be
         self._tiles: dict[str, dict[str, dict[str, NDArray[np.uint8]]]] = {}  # kind -> pair -> method
 
     def __call__(self, method: str, case: Case, result: Registration) -> Row:
