@@ -68,17 +68,28 @@ TABLES: dict[str, Table] = {
         _of_method("retina", "superpoint+mnn", "glampoints", "rootsift", "sift"),
         (Suite("synthetic CF-FA", modalities=(("CF", "FA"), ("FA", "CF"))),),
         _between("CF-FA", CF, FA),
-        ("n", "ME<5", "max<10", "Rep", "MIR", "refused", "silent", "median ms"),
+        ("n", "ME<5", "max<10", "Rep", "MIR", "refused", "silent", "CPU ms"),
     ),
     "B": Table(
-        _of_method("retina", "sift", "superpoint+mnn", "superpoint+superglue"),
+        {
+            **_of_method("retina", "sift"),
+            "sift, translated": {"method": "sift", "translate": "cf-octa"},
+            **_of_method("superpoint+mnn"),
+            "superpoint+mnn, translated": {"method": "superpoint+mnn", "translate": "cf-octa"},
+            **_of_method("superpoint+superglue"),
+            "superpoint+superglue, translated": {"method": "superpoint+superglue", "translate": "cf-octa"},
+        },
         (Suite("synthetic CF-OCTA", modalities=(("CF", "OCTA"), ("OCTA", "CF"))),),
         _between("CF-OCTA", CF, OCTA),
-        ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "median ms"),
+        ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "CPU ms"),
         vessel_maps=True,
     ),
     "C": Table(
-        _of_method("retina", "superpoint+superglue", "sift"),
+        {
+            **_of_method("retina", "retina+superglue", "superpoint+superglue"),
+            "superpoint+superglue, pruned": {"method": "superpoint+superglue", "prune": "on"},
+            **_of_method("sift"),
+        },
         (
             Suite("healthy", modalities=COLOUR, health="healthy"),
             Suite("diseased, one type", modalities=COLOUR, health="diseased"),
@@ -87,7 +98,7 @@ TABLES: dict[str, Table] = {
             Suite("diseased, two types, later", modalities=TYPES, health="later"),
         ),
         lambda fixed, moving: "real, one type" if _type(fixed) == _type(moving) else "real, two types",
-        ("n", "ME<5", "ME<10", "median px", "MIR", "refused", "silent", "median ms"),
+        ("n", "ME<5", "ME<10", "median px", "MIR", "refused", "silent", "CPU ms"),
     ),
 }
 
