@@ -216,8 +216,10 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   if (!to_input(fine.T_fixed_moving, fine_fixed, fine_moving, T_input) ||
       !to_network(T_input, seen_fixed, seen_moving, measured.T_fixed_moving))
     return;
-  measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges,
-                                                          measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
+  RidgeCorrelation agreement;
+  backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges,
+                             {&measured.T_fixed_moving, 1}, kRidgeRowStep, &agreement);
+  measured.ridge_correlation = agreement.score, measured.overlap_px = agreement.overlap_px;
   // At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
   if (measured.ridge_correlation < kPolishKeeps * best.measured.ridge_correlation) return;
   const Quality polished = quality(measured, options_.quality);
@@ -257,8 +259,10 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
     measured.inliers = estimate.inliers;
     measured.inlier_rms_px = estimate.rms_px;
     measured.coverage = estimate.coverage;
-    measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
-                                                            measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
+    RidgeCorrelation agreement;
+    backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, {&measured.T_fixed_moving, 1},
+                               kRidgeRowStep, &agreement);
+    measured.ridge_correlation = agreement.score, measured.overlap_px = agreement.overlap_px;
     measured.peak_to_sidelobe = peak_to_sidelobe(fixed, moving, measured.T_fixed_moving, measured.ridge_correlation);
     measured.inlier_similarity = mean_where(matches.score, inlier, *matches.count);
   }
@@ -277,17 +281,17 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
 double Session::peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak) {
   constexpr int kDirections = 6;
   constexpr double kRings_px[] = {12, 24}, kTurn = 0.52359877559829887308;  // half of the angle between two directions
+  constexpr int n = kDirections * std::size(kRings_px);
+  Transform shifted[n];
+  for (int i = 0; i < n; ++i) {
+    const double radius = kRings_px[i / kDirections],
+                 angle = kTurn * (2 * (i % kDirections) + (radius > kRings_px[0]));
+    compose(scaling(1, radius * std::cos(angle), radius * std::sin(angle)), T, shifted[i]);
+  }
+  RidgeCorrelation found[n];
+  backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, {shifted, n}, kSidelobeRowStep, found);
   double sum = 0, square = 0;
-  int n = 0;
-  for (const double radius : kRings_px)
-    for (int i = 0; i < kDirections; ++i, ++n) {
-      const double angle = kTurn * (2 * i + (radius > kRings_px[0]));
-      Transform shifted;
-      compose(scaling(1, radius * std::cos(angle), radius * std::sin(angle)), T, shifted);
-      const double r = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, shifted,
-                                                  kSidelobeRowStep, nullptr);
-      sum += r, square += r * r;
-    }
+  for (const RidgeCorrelation& c : found) sum += c.score, square += c.score * c.score;
   const double mean = sum / n, variance = std::max(square / n - mean * mean, 0.0);
   return (peak - mean) / (std::sqrt(variance) + kLeastDeviation);
 }

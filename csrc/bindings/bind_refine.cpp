@@ -101,13 +101,12 @@ py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple&
   hold(fixed, "fixed", f);
   hold(moving, "moving", m);
   const Transform t = transform_from(kind, params);
-  int overlap = 0;
-  double score = 0;
+  RidgeCorrelation out;
   {
     py::gil_scoped_release release;
-    score = cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, t, kRidgeRowStep, &overlap);
+    cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, {&t, 1}, kRidgeRowStep, &out);
   }
-  return py::make_tuple(score, overlap);
+  return py::make_tuple(out.score, out.overlap_px);
 }
 
 }  // namespace

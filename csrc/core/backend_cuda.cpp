@@ -21,6 +21,7 @@ const Backend* cuda_backend() {
                                      .upgrade = &cuda::upgrade,
                                      .ridges = &cuda::ridges,
                                      .refine = &cuda::refine,
+                                     .ridge_correlation = &cuda::ridge_correlation,
                                      .warp = &cuda::warp};
   return &kTable;
 }
