@@ -24,6 +24,15 @@ constexpr double kSourcePerWorkingSize = 2.0;  // nothing shows an image any fin
 
 int scaled_working_size(const ImageOptions& options, const Pose& pose);
 
+// How the source of all poses is made of an image of this size.
+ImageOptions source_options(Size input, const ImageOptions& options);
+
+inline Transform resized_by(double scale) { return scaling(scale, 0.5 * scale - 0.5, 0.5 * scale - 0.5); }
+inline Image image_of(View<const float> plane) {
+  constexpr std::ptrdiff_t kFloat = sizeof(float);
+  return {plane.data, plane.width, plane.height, 1, plane.stride * kFloat, PixelType::f32};
+}
+
 struct FeatureOptions {
   ImageOptions image;
   NmsOptions detect;
