@@ -83,8 +83,9 @@ void Source::take(const Image& image, const ImageOptions& options, const Backend
   const ImageOptions shrunk = source_options({image.width, image.height}, options);
   const ImageGeometry geometry = image_geometry({image.width, image.height}, shrunk);
   input = geometry.input;
-  gray_.resize(static_cast<std::size_t>(geometry.content.width) * static_cast<std::size_t>(geometry.content.height));
-  gray = {gray_.data(), geometry.content.width, geometry.content.height};
+  const Size size = geometry.content;
+  gray = {gray_.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height)), size.width,
+          size.height};
   backend.gray(context, workspace, image, geometry, shrunk, gray);
   T_source_input = resized_by(geometry.scale);
 }
@@ -120,8 +121,8 @@ void Features::extract(const Source& source, const Pose& shown, Network* network
 
 void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options) {
   const auto plane_of = [](auto& buffer, Size size) {
-    buffer.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height));
-    return View(buffer.data(), size.width, size.height);
+    return View(buffer.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height)), size.width,
+                size.height);
   };
   content = geometry.content;
   plane = plane_of(plane_, geometry.plane);
@@ -129,17 +130,15 @@ void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOpti
   difference = plane_of(difference_, {geometry.plane.width / kStride, geometry.plane.height / kStride});
 
   const auto capacity = static_cast<std::size_t>(options.detect.max_keypoints);
-  xy_.resize(2 * capacity);
-  score_.resize(capacity);
-  rows_.resize(capacity * static_cast<std::size_t>(dims));
   keypoint_count_ = 0;
-  keypoints = {xy_.data(), score_.data(), &keypoint_count_, options.detect.max_keypoints};
-  descriptors = {rows_.data(), &keypoint_count_, options.detect.max_keypoints, dims};
+  keypoints = {xy_.resize(2 * capacity), score_.resize(capacity), &keypoint_count_, options.detect.max_keypoints};
+  descriptors = {rows_.resize(capacity * static_cast<std::size_t>(dims)), &keypoint_count_, options.detect.max_keypoints,
+                 dims};
 
   constexpr std::size_t kAlign = 64;
-  ridge_bytes_.resize(ridge_map_bytes(geometry.plane, options.ridges) + kAlign);
-  const auto address = reinterpret_cast<std::uintptr_t>(ridge_bytes_.data());
-  ridges = lay_out(geometry.plane, options.ridges, ridge_bytes_.data() + (kAlign - address % kAlign) % kAlign);
+  std::byte* bytes = ridge_bytes_.resize(ridge_map_bytes(geometry.plane, options.ridges) + kAlign);
+  const auto address = reinterpret_cast<std::uintptr_t>(bytes);
+  ridges = lay_out(geometry.plane, options.ridges, bytes + (kAlign - address % kAlign) % kAlign);
 }
 
 void Features::look(const Image& image, int dims, const FeatureOptions& options, const Backend& backend,

@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/backend.h"
+#include "core/buffer.h"
 #include "core/transform.h"
 #include "network/network.h"
 
@@ -72,7 +72,7 @@ class Source {
             Workspace& workspace);
 
  private:
-  std::vector<float> gray_;
+  Buffer<float> gray_;
 };
 
 // Owns its memory, which only grows.
@@ -107,9 +107,9 @@ class Features {
                 Workspace& workspace, Timings& timings);
   void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
 
-  std::vector<float> plane_, difference_, xy_, score_, rows_;
-  std::vector<std::byte> ridge_bytes_;
-  std::vector<std::uint8_t> mask_;
+  Buffer<float> plane_, difference_, xy_, score_, rows_;
+  Buffer<std::byte> ridge_bytes_;
+  Buffer<std::uint8_t> mask_;
   int keypoint_count_ = 0;
 };
 
