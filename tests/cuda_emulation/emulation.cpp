@@ -188,7 +188,7 @@ int captures = 0;
 }
 
 cudaError_t enqueue(Stream* stream, std::function<void()> work) {
-  if (stream && stream->capture)
+  if (stream && stream != cudaStreamLegacy && stream != cudaStreamPerThread && stream->capture)
     stream->capture->work.push_back(std::move(work));
   else
     work();
@@ -224,6 +224,7 @@ const char* cudaGetErrorString(cudaError_t status) {
                                                : "not permitted while a stream is captured";
 }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0, cudaSuccess;
@@ -241,6 +242,16 @@ cudaError_t cudaFree(void* memory) {
   return std::free(memory), cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
+// Memory in a stream's order, and events: work is done when it is queued.
+cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) { return cudaMallocHost(memory, bytes); }
+cudaError_t cudaFreeAsync(void* memory, cudaStream_t) { return cudaFree(memory); }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
+  return *attributes = {cudaMemoryTypeDevice, 0}, cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = nullptr, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }
