@@ -79,6 +79,7 @@ TABLES: dict[str, Table] = {
             "superpoint+mnn, translated": {"method": "superpoint+mnn", "translate": "cf-octa"},
             **_of_method("superpoint+superglue"),
             "superpoint+superglue, translated": {"method": "superpoint+superglue", "translate": "cf-octa"},
+            **_of_method("arbicon"),
         },
         (
             Suite("synthetic CF-OCTA", modalities=CF_OCTA),
