@@ -5,11 +5,12 @@
 #include "core/context.h"
 #include "core/workspace.h"
 #include "refine/field_kernels.h"
+#include "refine/field_math.h"
 #include "refine/refine.h"
 
 namespace fastretina::cpu {
 
-enum class Fold { all, even, odd };  // of a chessboard of half grid steps: what is fitted, and what is held out
+using field_math::Fold;
 
 class FieldFit {
  public:

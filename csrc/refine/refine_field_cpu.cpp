@@ -6,15 +6,11 @@
 #include "core/error.h"
 #include "core/field.h"
 #include "refine/field_fit.h"
-#include "refine/refine.h"
+#include "refine/refine_check.h"
 
-namespace fastretina::cpu {
-namespace {
+namespace fastretina {
 
-constexpr int kAskedIterations = 3;               // of a fit to a half: later ones only sharpen it
-constexpr int kFirstLevel = 1;                  // of the fit to all points: a field moves points by less than the coarsest level's pixel
-
-void check(const FieldOptions& o) {
+void check_field(const FieldOptions& o) {
   const auto positive = [](double value, const char* name) {
     if (!(value > 0)) throw InvalidArgument(name, std::to_string(value), "a positive number");
   };
@@ -30,6 +26,11 @@ void check(const FieldOptions& o) {
   positive(o.min_jacobian, "min_jacobian");
   require(std::isfinite(o.min_gain_nats), "min_gain_nats", std::to_string(o.min_gain_nats), "a finite number");
 }
+
+namespace cpu {
+namespace {
+
+using namespace field_math;
 
 // Do points that had no part in a fit agree better under it? One half of the chessboard is asked about the first step of
 // the fit to the other, which nearly always settles it; then each about the fit to the other.
@@ -52,7 +53,7 @@ bool supported(FieldFit& fit, const Field& field, const Field& flat, double* con
 
 void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out) {
-  check(options);
+  check_field(options);
   *out = {};
   for (const RidgeMap* map : {&fixed, &moving})
     if (std::min(map->level[kFirstLevel].width, map->level[kFirstLevel].height) < 2) return;
@@ -83,4 +84,5 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
     out->field = field;
 }
 
-}  // namespace fastretina::cpu
+}  // namespace cpu
+}  // namespace fastretina
