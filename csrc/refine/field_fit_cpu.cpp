@@ -22,8 +22,8 @@ namespace {
 using namespace field_kernels;
 using namespace refine_math;
 
-constexpr double kMarginPx = 2;  // level px: the reach of the blur, as in refine
-constexpr double kStepPx = 2;    // a step moves no control point further, in level px
+constexpr double kMarginPx = 2;  // the reach of the blur, as in refine
+constexpr double kStepPx = 2;    // a step moves no control point further
 constexpr int kTrials = 4;       // damping values tried for a step
 constexpr int kGrain = 4;        // cells a chunk of parallel_for
 constexpr double kShared = 80;   // points' worth of all cells in each one's correlation
@@ -52,7 +52,9 @@ void place(double at, int cells, int& cell, double& t) {
 FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                    const Transform& T_fixed_moving, const FieldOptions& options)
     : context_(context), fixed_(fixed), moving_(moving), T_(T_fixed_moving), options_(options) {
-  const auto n = static_cast<std::size_t>(*moving.count);
+  const View<const RidgePixel> own = moving.level[kRidgeLevels - 1];
+  const auto lattice = [](int side) { return static_cast<std::size_t>((side + kFinestStepPx - 1) / kFinestStepPx); };
+  const std::size_t n = lattice(own.width) * lattice(own.height) + kFieldPad;
   for (float** a : {&mx_, &my_, &px_, &py_, &points_.x, &points_.y, &points_.tx, &points_.ty, &points_.m[0],
                     &points_.m[1], &points_.m[2]})
     *a = workspace.take<float>(n);
@@ -67,21 +69,20 @@ FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap&
   for (double** a : {&gradient_, &delta_, &trial_}) *a = workspace.take<double>(static_cast<std::size_t>(unknowns));
 }
 
-int FieldFit::survey(int level) {
-  level_ = level;
-  const int scale = kRidgeScale[level];
-  thin_ = scale >= 4 ? 8 : scale >= 2 ? 4 : 1;  // coarse levels are smooth: fewer points do
+int FieldFit::survey(int step) {
+  step_ = step;
   const View<const RidgePixel> own = moving_.level[kRidgeLevels - 1], finest = fixed_.level[kRidgeLevels - 1];
   surveyed_ = 0;
-  for (int i = 0; i < *moving_.count; i += thin_) {
-    const double x = static_cast<double>(moving_.points[2 * i]), y = static_cast<double>(moving_.points[2 * i + 1]);
-    if (T_.kind == TransformKind::homography && !(T_.p[6] * x + T_.p[7] * y + T_.p[8] > 0)) continue;
-    const Point at = apply(T_, {x, y});
-    if (!well_inside(finest, at.x, at.y, kMarginPx * scale) || !well_inside(own, x, y, kMarginPx * scale)) continue;
-    mx_[surveyed_] = moving_.points[2 * i], my_[surveyed_] = moving_.points[2 * i + 1];
-    fx_[surveyed_] = at.x, fy_[surveyed_] = at.y;
-    ++surveyed_;
-  }
+  for (int y = step / 2; y < own.height; y += step)
+    for (int x = step / 2; x < own.width; x += step) {
+      if (own.row(y)[x] >> 24 == 0) continue;
+      if (T_.kind == TransformKind::homography && !(T_.p[6] * x + T_.p[7] * y + T_.p[8] > 0)) continue;
+      const Point at = apply(T_, {static_cast<double>(x), static_cast<double>(y)});
+      if (!well_inside(finest, at.x, at.y, kMarginPx) || !well_inside(own, x, y, kMarginPx)) continue;
+      mx_[surveyed_] = static_cast<float>(x), my_[surveyed_] = static_cast<float>(y);
+      fx_[surveyed_] = at.x, fy_[surveyed_] = at.y;
+      ++surveyed_;
+    }
   return surveyed_;
 }
 
@@ -125,7 +126,6 @@ void FieldFit::choose(const Field& field, Fold fold) {
   mm_ = 0;
   if (n_ == 0) return;
 
-  const double scale = kRidgeScale[level_];
   for (int k = 0; k < n_; ++k) {
     const int i = order_[k];
     int column, row;
@@ -133,13 +133,12 @@ void FieldFit::choose(const Field& field, Fold fold) {
     place((fx_[i] - field.x0) / field.step_x, across, column, tx);
     place((fy_[i] - field.y0) / field.step_y, cells_down(field), row, ty);
     points_.tx[k] = static_cast<float>(tx), points_.ty[k] = static_cast<float>(ty);
-    points_.x[k] = static_cast<float>((fx_[i] + 0.5) / scale - 0.5);
-    points_.y[k] = static_cast<float>((fy_[i] + 0.5) / scale - 0.5);
+    points_.x[k] = static_cast<float>(fx_[i]), points_.y[k] = static_cast<float>(fy_[i]);
     px_[k] = mx_[i], py_[k] = my_[i];
   }
-  const View<const RidgePixel> m = moving_.level[level_];
+  const View<const RidgePixel> m = moving_.level[kRidgeLevels - 1];
   refine_kernels::PointSet values{nullptr, nullptr, {points_.m[0], points_.m[1], points_.m[2]}};
-  refine_kernels::gather({m.data, m.stride, m.width, m.height, static_cast<float>(1 / scale)}, px_, py_, n_, values);
+  refine_kernels::gather({m.data, m.stride, m.width, m.height, 1}, px_, py_, n_, values);
   const Turn turn = turn_at(T_, {cx / n_, cy / n_});
   double mean = 0;
   for (int i = 0; i < n_; ++i) mean += static_cast<double>(points_.m[0][i]);
@@ -212,9 +211,8 @@ void FieldFit::scatter(const Field& field, double mean) {
 }
 
 FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
-  const View<const RidgePixel> level = fixed_.level[level_];
-  const FieldJob job{points_, level.data, level.stride, level.width, level.height,
-                     1.0f / static_cast<float>(kRidgeScale[level_])};
+  const View<const RidgePixel> finest = fixed_.level[kRidgeLevels - 1];
+  const FieldJob job{points_, finest.data, finest.stride, finest.width, finest.height};
   const int across = cells_across(field), cells = across * cells_down(field);
   context_.parallel_for(cells, kGrain, [&](int begin, int end, int) {
     for (int cell = begin; cell < end; ++cell) {
@@ -234,7 +232,8 @@ FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
   Normal out;
   const double mean = fs / std::max(n_, 1), centred = std::max(ff - fs * mean, 1e-12);
   out.correlation = fm / std::sqrt(centred * mm_ + 1e-12);
-  const double share = kShared / std::max(n_, 1), samples = thin_ * options_.samples_per_point;
+  const double share = kShared / std::max(n_, 1), 
+               samples = options_.samples_per_point * step_ * step_ / (kPointStepPx * kPointStepPx);
   for (int cell = 0; cell < cells; ++cell) {
     const int count = first_[cell + 1] - first_[cell];
     if (count == 0) continue;
@@ -288,7 +287,7 @@ bool FieldFit::step(const Field& field, double damping) {
 }
 
 int FieldFit::run(const Field& field, double* control, int max_iterations) {
-  const int n = 2 * field.columns * field.rows, scale = kRidgeScale[level_];
+  const int n = 2 * field.columns * field.rows;
   Field next = field;
   next.control = trial_;
   Normal now = measure(field, true);
@@ -302,15 +301,15 @@ int FieldFit::run(const Field& field, double* control, int max_iterations) {
       if (!step(field, damping)) return iteration;
       moved = 0;
       for (int i = 0; i < n; ++i) moved = std::max(moved, std::abs(delta_[i]));
-      const double shrink = std::min(1.0, kStepPx * scale / std::max(moved, 1e-30));
+      const double shrink = std::min(1.0, kStepPx / std::max(moved, 1e-30));
       for (int i = 0; i < n; ++i) trial_[i] = control[i] + shrink * delta_[i];
       better = measure(next, false).cost < now.cost;
-      if (!better && moved < options_.epsilon_px * scale) break;
+      if (!better && moved < options_.epsilon_px) break;
       damping = better ? std::max(0.2 * damping, 1e-5) : std::max(8 * damping, 1e-3);
     }
     if (!better) break;
     std::copy_n(trial_, n, control);
-    if (moved < options_.epsilon_px * scale) break;
+    if (moved < options_.epsilon_px) break;
     now = measure(field, true);
   }
   return iteration;

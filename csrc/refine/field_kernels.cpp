@@ -11,7 +11,7 @@ namespace {
 
 using namespace refine_math;
 
-constexpr int kTile = 64;
+constexpr int kTile = 64;  // a multiple of kFieldPad
 
 struct Tile {
   alignas(64) float wx[4][kTile], wy[4][kTile];
@@ -43,12 +43,10 @@ FR_INLINE void sample_tile(const FieldJob& job, const float control[2][kTaps], i
   const FieldPoints& p = job.points;
   const float *__restrict x = p.x + at, *__restrict y = p.y + at;
   const float *__restrict m0 = p.m[0] + at, *__restrict m1 = p.m[1] + at, *__restrict m2 = p.m[2] + at;
-  const float g = job.per_plane_px;
   for (int i = 0; i < n; ++i) {
-    const float px = std::fmaf(moved(t, control[0], i), g, x[i]), py = std::fmaf(moved(t, control[1], i), g, y[i]);
+    const float px = x[i] + moved(t, control[0], i), py = y[i] + moved(t, control[1], i);
     const Sample s = sample(job.level, job.stride, job.width, job.height, px, py);
-    const float gx0 = s.gx[0] * g, gx1 = s.gx[1] * g, gx2 = s.gx[2] * g;
-    const float gy0 = s.gy[0] * g, gy1 = s.gy[1] * g, gy2 = s.gy[2] * g;
+    const float gx0 = s.gx[0], gx1 = s.gx[1], gx2 = s.gx[2], gy0 = s.gy[0], gy1 = s.gy[1], gy2 = s.gy[2];
     t.qxx[i] = std::fmaf(gx2, gx2, std::fmaf(gx1, gx1, gx0 * gx0));
     t.qxy[i] = std::fmaf(gx2, gy2, std::fmaf(gx1, gy1, gx0 * gy0));
     t.qyy[i] = std::fmaf(gy2, gy2, std::fmaf(gy1, gy1, gy0 * gy0));
@@ -89,8 +87,9 @@ FR_INLINE void cell_sums_body(const FieldJob& job, const float control[2][kTaps]
   Tile t;
   for (int at = begin; at < end; at += kTile) {
     const int n = std::min(kTile, end - at);
-    weigh_tile(job.points.tx + at, job.points.ty + at, n, t);
-    sample_tile(job, control, at, n, t);
+    const int padded = (n + kFieldPad - 1) / kFieldPad * kFieldPad;  // what lies behind a cell's end is looked at, not used
+    weigh_tile(job.points.tx + at, job.points.ty + at, padded, t);
+    sample_tile(job, control, at, padded, t);
     if (with_matrix) add_matrix(t, n, sums);
     for (int i = 0; i < n; ++i) {
       sums.ff += static_cast<double>(t.ff[i]);
