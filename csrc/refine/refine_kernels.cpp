@@ -43,37 +43,34 @@ FR_INLINE void weigh(const Tile& t, const float* bx, const float* by, float* __r
   }
 }
 
-FR_INLINE void add_tile(const Job& job, int q, int at, int n, Tile& t, float (&lanes)[kMaxSums][kLanes]) {
-  const PointSet& p = job.points;
-  sample_tile(job, p.u + at, p.v + at, p.m[0] + at, p.m[1] + at, p.m[2] + at, n, t);
-  const Basis b = basis_of(job.kind, t);
-  for (int j = 0; j < q; ++j) weigh(t, b.x[j], b.y[j], t.gx[j], t.gy[j], n);
-  int s = 0;
-  for (int j = 0; j < q; ++j)
-    for (int k = j; k < q; ++k, ++s) {
-      if (b.x[k] != nullptr) dot(t.gx[j], b.x[k], lanes[s], n);
-      if (b.y[k] != nullptr) dot(t.gy[j], b.y[k], lanes[s], n);
-    }
-  const float* with[3][2] = {{t.xm, t.ym}, {t.xs, t.ys}, {t.xf, t.yf}};
-  for (const auto& w : with)
-    for (int j = 0; j < q; ++j, ++s) {
-      if (b.x[j] != nullptr) dot(b.x[j], w[0], lanes[s], n);
-      if (b.y[j] != nullptr) dot(b.y[j], w[1], lanes[s], n);
-    }
-  total(t.ff, lanes[s], n);
-  total(t.fm, lanes[s + 1], n);
-  total(t.fs, lanes[s + 2], n);
-}
-
 FR_INLINE void accumulate_body(const Job& job, int q, int begin, int end, double* sums) {
   alignas(64) float lanes[kMaxSums][kLanes];
   const int count = sum_count(q);
   for (int i = 0; i < count; ++i)
     for (int l = 0; l < kLanes; ++l) lanes[i][l] = 0;
   Tile t;
-  int at = begin;
-  for (; at + kTile <= end; at += kTile) add_tile(job, q, at, kTile, t, lanes);  // its short loops unrolled
-  if (at < end) add_tile(job, q, at, end - at, t, lanes);
+  for (int at = begin; at < end; at += kTile) {
+    const int n = std::min(kTile, end - at);
+    const PointSet& p = job.points;
+    sample_tile(job, p.u + at, p.v + at, p.m[0] + at, p.m[1] + at, p.m[2] + at, n, t);
+    const Basis b = basis_of(job.kind, t);
+    for (int j = 0; j < q; ++j) weigh(t, b.x[j], b.y[j], t.gx[j], t.gy[j], n);
+    int s = 0;
+    for (int j = 0; j < q; ++j)
+      for (int k = j; k < q; ++k, ++s) {
+        if (b.x[k] != nullptr) dot(t.gx[j], b.x[k], lanes[s], n);
+        if (b.y[k] != nullptr) dot(t.gy[j], b.y[k], lanes[s], n);
+      }
+    const float* with[3][2] = {{t.xm, t.ym}, {t.xs, t.ys}, {t.xf, t.yf}};
+    for (const auto& w : with)
+      for (int j = 0; j < q; ++j, ++s) {
+        if (b.x[j] != nullptr) dot(b.x[j], w[0], lanes[s], n);
+        if (b.y[j] != nullptr) dot(b.y[j], w[1], lanes[s], n);
+      }
+    total(t.ff, lanes[s], n);
+    total(t.fm, lanes[s + 1], n);
+    total(t.fs, lanes[s + 2], n);
+  }
   for (int i = 0; i < count; ++i) {
     double sum = 0;
     for (int l = 0; l < kLanes; ++l) sum += static_cast<double>(lanes[i][l]);
