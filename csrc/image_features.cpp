@@ -60,14 +60,6 @@ void turn(View<const float> source, const Pose& pose, View<float> result) {
   }
 }
 
-constexpr std::ptrdiff_t kFloat = sizeof(float);
-
-Image image_of(View<const float> plane) {
-  return {plane.data, plane.width, plane.height, 1, plane.stride * kFloat, PixelType::f32};
-}
-
-Transform resized_by(double scale) { return scaling(scale, 0.5 * scale - 0.5, 0.5 * scale - 0.5); }
-
 }  // namespace
 
 int scaled_working_size(const ImageOptions& options, const Pose& pose) {
@@ -77,17 +69,23 @@ int scaled_working_size(const ImageOptions& options, const Pose& pose) {
 Stopwatch::Stopwatch(double& milliseconds) : milliseconds_(milliseconds), start_(now_ms()) {}
 Stopwatch::~Stopwatch() { milliseconds_ += now_ms() - start_; }
 
-void Source::take(const Image& image, const ImageOptions& options, const Backend& backend, const Context& context,
-                  Workspace& workspace) {
+ImageOptions source_options(Size input, const ImageOptions& options) {
   ImageOptions shrunk = options;
-  const double longer = std::max(image.width, image.height), shorter = std::min(image.width, image.height);
+  const double longer = std::max(input.width, input.height), shorter = std::min(input.width, input.height);
   const double least = kSmallestSidePx * longer / std::max(shorter, 1.0);  // keeps what the image room asks for
   const double wanted = std::max(kSourcePerWorkingSize * options.working_size, std::ceil(least));
   shrunk.working_size = static_cast<int>(std::max(std::min(longer, wanted), double{kSmallestSidePx}));
+  return shrunk;
+}
+
+void Source::take(const Image& image, const ImageOptions& options, const Backend& backend, const Context& context,
+                  Workspace& workspace) {
+  const ImageOptions shrunk = source_options({image.width, image.height}, options);
   const ImageGeometry geometry = image_geometry({image.width, image.height}, shrunk);
   input = geometry.input;
-  gray_.resize(static_cast<std::size_t>(geometry.content.width) * static_cast<std::size_t>(geometry.content.height));
-  gray = {gray_.data(), geometry.content.width, geometry.content.height};
+  const Size size = geometry.content;
+  gray = {gray_.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height)), size.width,
+          size.height};
   backend.gray(context, workspace, image, geometry, shrunk, gray);
   T_source_input = resized_by(geometry.scale);
 }
@@ -107,7 +105,7 @@ void Features::extract(const Source& source, const Pose& shown, Network* network
     const View<float> turned = workspace.take_plane<float>(size.width, size.height);
     if (oblique(shown)) {
       const View<std::uint8_t> valid = workspace.take_plane<std::uint8_t>(size.width, size.height);
-      const MutableImage out{turned.data, size.width, size.height, 1, turned.stride * kFloat, PixelType::f32};
+      const MutableImage out{turned.data, size.width, size.height, 1, image_of(turned).row_bytes, PixelType::f32};
       backend.warp(context, workspace, image, T_turned_source, {}, out, valid);
     } else {
       turn(source.gray, shown, turned);
@@ -123,8 +121,8 @@ void Features::extract(const Source& source, const Pose& shown, Network* network
 
 void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options) {
   const auto plane_of = [](auto& buffer, Size size) {
-    buffer.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height));
-    return View(buffer.data(), size.width, size.height);
+    return View(buffer.resize(static_cast<std::size_t>(size.width) * static_cast<std::size_t>(size.height)), size.width,
+                size.height);
   };
   content = geometry.content;
   plane = plane_of(plane_, geometry.plane);
@@ -132,17 +130,15 @@ void Features::resize(const ImageGeometry& geometry, int dims, const FeatureOpti
   difference = plane_of(difference_, {geometry.plane.width / kStride, geometry.plane.height / kStride});
 
   const auto capacity = static_cast<std::size_t>(options.detect.max_keypoints);
-  xy_.resize(2 * capacity);
-  score_.resize(capacity);
-  rows_.resize(capacity * static_cast<std::size_t>(dims));
   keypoint_count_ = 0;
-  keypoints = {xy_.data(), score_.data(), &keypoint_count_, options.detect.max_keypoints};
-  descriptors = {rows_.data(), &keypoint_count_, options.detect.max_keypoints, dims};
+  keypoints = {xy_.resize(2 * capacity), score_.resize(capacity), &keypoint_count_, options.detect.max_keypoints};
+  descriptors = {rows_.resize(capacity * static_cast<std::size_t>(dims)), &keypoint_count_, options.detect.max_keypoints,
+                 dims};
 
   constexpr std::size_t kAlign = 64;
-  ridge_bytes_.resize(ridge_map_bytes(geometry.plane, options.ridges) + kAlign);
-  const auto address = reinterpret_cast<std::uintptr_t>(ridge_bytes_.data());
-  ridges = lay_out(geometry.plane, options.ridges, ridge_bytes_.data() + (kAlign - address % kAlign) % kAlign);
+  std::byte* bytes = ridge_bytes_.resize(ridge_map_bytes(geometry.plane, options.ridges) + kAlign);
+  const auto address = reinterpret_cast<std::uintptr_t>(bytes);
+  ridges = lay_out(geometry.plane, options.ridges, bytes + (kAlign - address % kAlign) % kAlign);
 }
 
 void Features::look(const Image& image, int dims, const FeatureOptions& options, const Backend& backend,

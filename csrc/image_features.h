@@ -3,9 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
 #include "core/backend.h"
+#include "core/buffer.h"
 #include "core/transform.h"
 #include "network/network.h"
 
@@ -23,6 +23,15 @@ struct Pose {
 constexpr double kSourcePerWorkingSize = 2.0;  // nothing shows an image any finer
 
 int scaled_working_size(const ImageOptions& options, const Pose& pose);
+
+// How the source of all poses is made of an image of this size.
+ImageOptions source_options(Size input, const ImageOptions& options);
+
+inline Transform resized_by(double scale) { return scaling(scale, 0.5 * scale - 0.5, 0.5 * scale - 0.5); }
+inline Image image_of(View<const float> plane) {
+  constexpr std::ptrdiff_t kFloat = sizeof(float);
+  return {plane.data, plane.width, plane.height, 1, plane.stride * kFloat, PixelType::f32};
+}
 
 struct FeatureOptions {
   ImageOptions image;
@@ -63,7 +72,7 @@ class Source {
             Workspace& workspace);
 
  private:
-  std::vector<float> gray_;
+  Buffer<float> gray_;
 };
 
 // Owns its memory, which only grows.
@@ -98,9 +107,9 @@ class Features {
                 Workspace& workspace, Timings& timings);
   void resize(const ImageGeometry& geometry, int dims, const FeatureOptions& options);
 
-  std::vector<float> plane_, difference_, xy_, score_, rows_;
-  std::vector<std::byte> ridge_bytes_;
-  std::vector<std::uint8_t> mask_;
+  Buffer<float> plane_, difference_, xy_, score_, rows_;
+  Buffer<std::byte> ridge_bytes_;
+  Buffer<std::uint8_t> mask_;
   int keypoint_count_ = 0;
 };
 

@@ -6,18 +6,14 @@
 #include <utility>
 
 #include "core/error.h"
+#include "pipeline_math.h"
 
 namespace fastretina {
 namespace {
 
 constexpr double kFiner = 4.0 / 3.0;
 constexpr double kMostLevel = 1.5;        // a square turned by 45 degrees needs 1.41
-constexpr double kLeastDeviation = 0.01;  // of a correlation: where twelve of them happen to agree
-constexpr int kSidelobeRowStep = 8;       // twelve correlations for the price of three
 constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
-constexpr int kPolishLevel = 2;           // the first one of polish: the rung has aligned the coarser ones
-constexpr double kPolishEpsilon_px = 0.05;
-constexpr double kPolishKeeps = 0.95;     // of the ridge correlation
 
 // Further attempts, cheap and likely ones first.
 //   fields   devices differ by up to x3 in what they show (30 to 100 degrees, crops); which of the two shows less is not
@@ -72,55 +68,52 @@ double mean_where(const float* value, const std::uint8_t* flag, int n) {
   return count > 0 ? sum / count : 0;
 }
 
-bool chooses_model(TransformChoice choice) {
-  return choice == TransformChoice::automatic || choice == TransformChoice::dense;
-}
-
-// Network px on both sides -> the callers' px on both sides.
-bool to_input(const Transform& T_network, const Features& fixed, const Features& moving, Transform& T_input) {
-  Transform back, half;
-  return invert(fixed.T_network_input, back) && compose(T_network, moving.T_network_input, half) &&
-         compose(back, half, T_input);
-}
-
-// The callers' px on both sides -> network px on both sides.
-bool to_network(const Transform& T_input, const Features& fixed, const Features& moving, Transform& T_network) {
-  Transform back, half;
-  return invert(moving.T_network_input, back) && compose(T_input, back, half) &&
-         compose(fixed.T_network_input, half, T_network);
-}
-
-void to_input_points(const PointPairs& pairs, const Features& fixed, const Features& moving, Candidate& out) {
-  const auto map = [&](const Transform& T, const float* from, int n, std::vector<float>& to) {
-    Transform back;
-    invert(T, back);
-    to.reserve(2 * static_cast<std::size_t>(pairs.capacity));  // a later pair may have more of them
-    to.resize(2 * static_cast<std::size_t>(n));
-    for (int i = 0; i < n; ++i) {
-      const Point q = apply(back, {from[2 * i], from[2 * i + 1]});
-      to[2 * static_cast<std::size_t>(i)] = static_cast<float>(q.x);
-      to[2 * static_cast<std::size_t>(i) + 1] = static_cast<float>(q.y);
-    }
-  };
-  map(fixed.T_network_input, pairs.fixed_xy, *pairs.count, out.fixed_xy);
-  map(moving.T_network_input, pairs.moving_xy, *pairs.count, out.moving_xy);
+Frames frames_of(const Features& fixed, const Features& moving) {
+  return {fixed.T_network_input, moving.T_network_input};
 }
 
 // How much finer than in `pose` an image could be shown before pixels are made up.
-double headroom(const Source& source, const Pose& pose, int working_size) {
-  return std::max(source.gray.width, source.gray.height) / (pose.scale * working_size);
+double headroom(Size source, const Pose& pose, int working_size) {
+  return std::max(source.width, source.height) / (pose.scale * working_size);
 }
 
 }  // namespace
 
-Session::Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend)
-    : network_(std::move(network)), options_(options), backend_(backend), context_(threads), rungs_(ladder()) {
+bool chooses_model(TransformChoice choice) {
+  return choice == TransformChoice::automatic || choice == TransformChoice::dense;
+}
+
+Options resolved(Options options, int multiple) {
   require(options.ladder.max_rungs >= 1, "max_rungs", std::to_string(options.ladder.max_rungs), "1 or more");
-  options_.features.image.multiple = network_->multiple();
-  // What is not asked for is not tried; automatic: key points decide up to the homography, vessels beyond it.
-  options_.upgrade.max_kind = chooses_model(options.model.choice)
-                                  ? std::min(options.upgrade.max_kind, TransformKind::homography)
-                                  : static_cast<TransformKind>(options.model.choice);
+  options.features.image.multiple = multiple;
+  options.upgrade.max_kind = chooses_model(options.model.choice)
+                                 ? std::min(options.upgrade.max_kind, TransformKind::homography)
+                                 : static_cast<TransformKind>(options.model.choice);
+  return options;
+}
+
+Rung finest(Size fixed_source, Size moving_source, const Rung& shown, int working_size) {
+  const bool as_they_are = shown.fixed == Pose{} && shown.moving == Pose{};
+  const double larger = std::max(shown.fixed.scale, shown.moving.scale);
+  const double finer = std::min({headroom(fixed_source, shown.fixed, working_size),
+                                 headroom(moving_source, shown.moving, working_size),
+                                 (as_they_are ? kFiner : kSourcePerWorkingSize) / larger});
+  const double scale = as_they_are && finer < kWorthwhile ? 1 : std::max(finer, 1.0);
+  return {{shown.fixed.scale * scale, 0, false}, {shown.moving.scale * scale, 0, false}};
+}
+
+bool ends_climb(const Registration& so_far, const LadderOptions& options) {
+  const Quality& best = so_far.best.quality;
+  return so_far.attempts == options.max_rungs || best.confidence >= options.strong_confidence ||
+         best.status == Status::no_content;
+}
+
+Session::Session(std::shared_ptr<Network> network, const Options& options, int threads, const Backend& backend)
+    : network_(std::move(network)),
+      options_(resolved(options, network_->multiple())),
+      backend_(backend),
+      context_(threads),
+      rungs_(ladder()) {
   for (Candidate* candidate : {&candidate_, &result_.best})
     candidate->control.resize(static_cast<std::size_t>(field_capacity(options.field)));
 }
@@ -165,7 +158,6 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   const double level = std::clamp(std::sqrt(fields), 1 / kMostLevel, kMostLevel);
   for (Rung rung : rungs_) {
     if (rung.levelled) rung.moving.scale *= level;
-    if (result_.attempts == options_.ladder.max_rungs) break;
     if (!shows_enough(rung.fixed) || !shows_enough(rung.moving)) continue;
     candidate_.rung = result_.attempts++;
     candidate_.fixed_pose = rung.fixed;
@@ -173,8 +165,7 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
     attempt(in_pose(fixed, rung.fixed), in_pose(moving, rung.moving), candidate_);
     if (candidate_.rung == 0 || candidate_.quality.confidence > result_.best.quality.confidence)
       std::swap(result_.best, candidate_);
-    if (result_.best.quality.confidence >= options_.ladder.strong_confidence) break;
-    if (result_.best.quality.status == Status::no_content) break;
+    if (ends_climb(result_, options_.ladder)) break;
   }
   polish(fixed, moving, result_.best);
   deform(fixed, moving, result_.best);
@@ -182,49 +173,34 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   return result_;
 }
 
-// How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or
-// cut its corners off, and even as they are the images may hold more than the network was shown.
-Rung Session::finest(const Prepared& fixed, const Prepared& moving, const Candidate& best) const {
-  const int working_size = options_.features.image.working_size;
-  const bool as_they_are = best.fixed_pose == Pose{} && best.moving_pose == Pose{};
-  const double larger = std::max(best.fixed_pose.scale, best.moving_pose.scale);
-  const double finer = std::min({headroom(fixed.source_, best.fixed_pose, working_size),
-                                 headroom(moving.source_, best.moving_pose, working_size),
-                                 (as_they_are ? kFiner : kSourcePerWorkingSize) / larger});
-  const double scale = as_they_are && finer < kWorthwhile ? 1 : std::max(finer, 1.0);
-  return {{best.fixed_pose.scale * scale, 0, false}, {best.moving_pose.scale * scale, 0, false}};
+Rung Session::finest_of(const Prepared& fixed, const Prepared& moving, const Candidate& best) const {
+  const auto size = [](const Prepared& image) { return Size{image.source_.gray.width, image.source_.gray.height}; };
+  return finest(size(fixed), size(moving), {best.fixed_pose, best.moving_pose}, options_.features.image.working_size);
 }
 
 // The vessels are aligned once more at the finest scale.
 void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   if (best.quality.status != Status::ok) return;
-  const Rung fine_rung = finest(fixed, moving, best);
+  const Rung fine_rung = finest_of(fixed, moving, best);
   if (fine_rung.fixed == best.fixed_pose && fine_rung.moving == best.moving_pose) return;
   const Features& fine_fixed = in_pose(fixed, fine_rung.fixed, false);
   const Features& fine_moving = in_pose(moving, fine_rung.moving, false);
   const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
 
   const Stopwatch stopwatch(timings_.refine);
-  QualityInputs measured = best.measured;
-  Transform start, T_input;
-  if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, start)) return;
-  RefineOptions options = options_.refine;
-  options.first_level = kPolishLevel;
-  options.epsilon_px = kPolishEpsilon_px;
-  Refinement fine;
-  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options, &fine);
-  if (!to_input(fine.T_fixed_moving, fine_fixed, fine_moving, T_input) ||
-      !to_network(T_input, seen_fixed, seen_moving, measured.T_fixed_moving))
+  const Frames fine = frames_of(fine_fixed, fine_moving), seen = frames_of(seen_fixed, seen_moving);
+  Transform start;
+  if (!fine.to_network(best.T_fixed_moving, start)) return;
+  Refinement refined;
+  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
+                  pipeline_math::polish_options(options_.refine), &refined);
+  Polished polished;
+  if (!fine.to_input(refined.T_fixed_moving, polished.T_input) ||
+      !seen.to_network(polished.T_input, polished.T_network))
     return;
-  measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges,
-                                                          measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
-  // At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
-  if (measured.ridge_correlation < kPolishKeeps * best.measured.ridge_correlation) return;
-  const Quality polished = quality(measured, options_.quality);
-  if (polished.status != Status::ok) return;
-  best.quality = polished;
-  best.measured = measured;
-  best.T_fixed_moving = T_input;
+  backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges, {&polished.T_network, 1},
+                             kRidgeRowStep, &polished.agreement);
+  take_polished(polished, options_.quality, best);
 }
 
 // One rung: match -> estimate -> refine -> quality.
@@ -257,39 +233,26 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
     measured.inliers = estimate.inliers;
     measured.inlier_rms_px = estimate.rms_px;
     measured.coverage = estimate.coverage;
-    measured.ridge_correlation = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges,
-                                                            measured.T_fixed_moving, kRidgeRowStep, &measured.overlap_px);
+    RidgeCorrelation agreement;
+    backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, {&measured.T_fixed_moving, 1},
+                               kRidgeRowStep, &agreement);
+    measured.ridge_correlation = agreement.score, measured.overlap_px = agreement.overlap_px;
     measured.peak_to_sidelobe = peak_to_sidelobe(fixed, moving, measured.T_fixed_moving, measured.ridge_correlation);
     measured.inlier_similarity = mean_where(matches.score, inlier, *matches.count);
   }
   const Stopwatch stopwatch(timings_.quality);
-  out.quality = quality(measured, options_.quality);
-  out.found = estimate.found && to_input(measured.T_fixed_moving, fixed, moving, out.T_fixed_moving);
-  to_input_points(pairs, fixed, moving, out);
-  out.score.reserve(static_cast<std::size_t>(matches.capacity));
-  out.inlier.reserve(static_cast<std::size_t>(pairs.capacity));
-  out.score.assign(matches.score, matches.score + *matches.count);
-  out.inlier.assign(inlier, inlier + *pairs.count);
+  judge({pairs, matches.score, inlier}, frames_of(fixed, moving), options_.quality, out);
 }
 
-// How far the correlation stands out of what it is where nothing should fit (Bolme et al. 2010): shifted aside. Chance is
-// the more likely the smaller the overlap.
 double Session::peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak) {
-  constexpr int kDirections = 6;
-  constexpr double kRings_px[] = {12, 24}, kTurn = 0.52359877559829887308;  // half of the angle between two directions
-  double sum = 0, square = 0;
-  int n = 0;
-  for (const double radius : kRings_px)
-    for (int i = 0; i < kDirections; ++i, ++n) {
-      const double angle = kTurn * (2 * i + (radius > kRings_px[0]));
-      Transform shifted;
-      compose(scaling(1, radius * std::cos(angle), radius * std::sin(angle)), T, shifted);
-      const double r = backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, shifted,
-                                                  kSidelobeRowStep, nullptr);
-      sum += r, square += r * r;
-    }
-  const double mean = sum / n, variance = std::max(square / n - mean * mean, 0.0);
-  return (peak - mean) / (std::sqrt(variance) + kLeastDeviation);
+  static const pipeline_math::Sidelobes sidelobes;
+  constexpr int n = pipeline_math::Sidelobes::kCount;
+  Transform shifted[n];
+  RidgeCorrelation aside[n];
+  for (int i = 0; i < n; ++i) sidelobes.shift(T, i, shifted[i]);
+  backend_.ridge_correlation(context_, workspace_, fixed.ridges, moving.ridges, {shifted, n},
+                             pipeline_math::kSidelobeRowStep, aside);
+  return pipeline_math::peak_to_sidelobe(peak, aside);
 }
 
 // Similarity first; then matches again under its guidance; then a higher model where it explains clearly more.
@@ -311,17 +274,16 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
 // Once, on the answer: a smooth local field, where the vessels clearly ask for one. On top of a transform that cannot be
 // trusted it would fit whatever is there, so the confidence stays that of the transform.
 void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
-  best.grid = {};
   const bool asked = options_.model.choice == TransformChoice::dense;
   const bool wanted = asked || (options_.model.choice == TransformChoice::automatic && best.quality.status == Status::ok);
   if (!wanted || !best.found) return;
-  const Rung shown = finest(fixed, moving, best);
+  const Rung shown = finest_of(fixed, moving, best);
   const Features &fine_fixed = in_pose(fixed, shown.fixed, false), &fine_moving = in_pose(moving, shown.moving, false);
   const Stopwatch stopwatch(timings_.refine);
   FieldOptions options = options_.field;
   if (!asked) options.min_gain_nats = std::max(options.min_gain_nats, options_.model.field_gain_nats);
   QualityInputs measured = best.measured;
-  if (!to_network(best.T_fixed_moving, fine_fixed, fine_moving, measured.T_fixed_moving)) return;
+  if (!frames_of(fine_fixed, fine_moving).to_network(best.T_fixed_moving, measured.T_fixed_moving)) return;
   FieldRefinement refined;
   backend_.refine_field(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, measured.T_fixed_moving, options,
                         best.control.data(), &refined);
@@ -353,9 +315,7 @@ Transform Session::align(const Features& fixed, const Features& moving, const Tr
   const Refinement first = refine(start, automatic ? TransformKind::homography : asked);
   if (!automatic) return first.T_fixed_moving;
   const Refinement bent = refine(first.T_fixed_moving, TransformKind::quadratic);
-  const double needed = bent.shift_px >= options_.model.large_bend_px ? options_.model.large_bend_gain_nats
-                                                                      : options_.model.quadratic_gain_nats;
-  return bent.gain_nats >= needed ? bent.T_fixed_moving : first.T_fixed_moving;
+  return pipeline_math::asks_for_bend(bent, options_.model) ? bent.T_fixed_moving : first.T_fixed_moving;
 }
 
 }  // namespace fastretina

@@ -8,10 +8,10 @@
 #include <memory>
 #include <vector>
 
+#include "candidate.h"
 #include "core/backend.h"
 #include "image_features.h"
 #include "network/network.h"
-#include "quality/quality.h"
 
 namespace fastretina {
 
@@ -56,6 +56,14 @@ struct Options {
   LadderOptions ladder;
 };
 
+// `options` for a network, with what follows from them: what is not asked for is not tried.
+Options resolved(Options options, int multiple);
+bool chooses_model(TransformChoice choice);  // automatic: key points decide up to the homography, vessels beyond it
+
+// How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or
+// cut its corners off, and even as they are the images may hold more than the network was shown.
+Rung finest(Size fixed_source, Size moving_source, const Rung& shown, int working_size);
+
 // One image, ready to be registered: its features as it is, and, once a weak pair asked for them, in other poses.
 // Belongs to one session at a time. Memory only grows.
 class Prepared {
@@ -70,31 +78,14 @@ class Prepared {
   std::size_t used_ = 0;
 };
 
-// What one rung of the ladder found. Points and transforms are in the callers' pixels.
-struct Candidate {
-  Quality quality;
-  QualityInputs measured;   // in network px
-  Transform T_fixed_moving;
-  Field grid;                   // of the field of FIXED after T_fixed_moving; empty: none
-  std::vector<double> control;  // its control points
-  bool found = false;
-  int rung = 0;             // 0: both images as they are
-  Pose fixed_pose, moving_pose;
-  std::vector<float> fixed_xy, moving_xy, score;  // matches, 2 and 2 and 1 numbers each
-  std::vector<std::uint8_t> inlier;
-
-  Field field() const {
-    Field f = grid;
-    f.control = control.data();
-    return f;
-  }
-};
-
 struct Registration {
   Candidate best;    // by confidence; meaningful as a transform only where best.found
   int attempts = 0;  // rungs climbed
   Timings timings;   // of this registration; those of prepare() are with the images
 };
+
+// Is the best so far the answer, or are there further rungs to climb?
+bool ends_climb(const Registration& so_far, const LadderOptions& options);
 
 class Session {
  public:
@@ -112,7 +103,7 @@ class Session {
  private:
   bool shows_enough(const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
-  Rung finest(const Prepared& fixed, const Prepared& moving, const Candidate& best) const;
+  Rung finest_of(const Prepared& fixed, const Prepared& moving, const Candidate& best) const;
   void polish(Prepared& fixed, Prepared& moving, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   void deform(Prepared& fixed, Prepared& moving, Candidate& best);

@@ -76,8 +76,9 @@ def test_misuse():
         c.features_of({"ridge_correlation": 1, "inliers": 2, "matches": 3, "overlap": 1, "inlier_rms_px": 1})
 
 
-def test_from_a_file(tmp_path, capsys):
-    rng = np.random.default_rng(0)
+def registrations(seed):
+    """Rows as ``training/outcomes.py`` writes them: two of three right, and told apart by ridges and inliers."""
+    rng = np.random.default_rng(seed)
     rows = []
     for i in range(200):
         good = i % 3 > 0
@@ -92,12 +93,49 @@ def test_from_a_file(tmp_path, capsys):
                 "peak_to_sidelobe": 5.0,
                 "inlier_similarity": 0.7,
                 "success": good,
+                "wrong": i % 3 == 0,
+                "error_px": 1.0 if good else None,
             }
         )
-    path = tmp_path / "rows.json"
+    return rows
+
+
+def written(path, rows):
     path.write_text(json.dumps(rows))
-    c.main([str(path)])
+    return str(path)
+
+
+def test_from_a_file(tmp_path, capsys):
+    c.main([written(tmp_path / "rows.json", registrations(0))])
     out = capsys.readouterr().out
     assert "[confidence]\nbias = " in out
-    assert "200 rows, 133 successes" in out
+    assert "fitted to 200 rows, 133 right; 200 unseen rows, 133 right within 5 px, 67 of different eyes" in out
     assert float(out.split("AUROC ")[1].split(",")[0]) > 0.99
+
+
+def test_the_judged_rows_are_others(tmp_path, capsys):
+    fitted, other = written(tmp_path / "fit.json", registrations(0)), registrations(1)[:90]
+    for row in other[1::3]:  # looks as good as the right ones, and is not
+        row |= {"success": False, "error_px": 12.0}
+    c.main([fitted, "--judge", written(tmp_path / "judge.json", other)])
+    out = capsys.readouterr().out
+    assert "fitted to 200 rows, 133 right; 90 unseen rows, 30 right within 5 px, 30 of different eyes" in out
+    assert float(out.split("AUROC ")[1].split(",")[0]) < 0.9
+    assert "60 accepted, 30 of them off by 10 px or wrong" in out
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    rows = written(tmp_path / "rows.json", registrations(0))
+    c.main([rows, "--plot", str(tmp_path / "plot.png")])
+    assert (tmp_path / "plot.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_halves_are_disjoint_and_about_equal():
+    pytest.importorskip("torch")
+    from fastretina.training.outcomes import half_of
+
+    halves = [half_of(f"drive/{i:02d}") for i in range(200)]
+    assert halves == [half_of(f"drive/{i:02d}") for i in range(200)]
+    assert set(halves) == {"fit", "judge"}
+    assert 70 < halves.count("fit") < 130

@@ -1,5 +1,7 @@
 """The documents' tables: which pairs belong to them, what they say, and that their pictures show what happened."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fastretina import InvalidInput, Registration, Transform
@@ -13,6 +15,7 @@ from fastretina.evaluation.documents import (
     table_cases,
     table_markdown,
 )
+from fastretina.evaluation.synthetic import Suite, suite_cases
 from fastretina.io import read_image
 from fastretina.methods import METHODS
 
@@ -60,8 +63,30 @@ def test_suites_are_fixed_and_of_their_modalities() -> None:
     assert all(not case.bounds for case in first)
 
 
+@pytest.mark.parametrize("modalities", [("CF", "OCTA"), ("OCTA", "CF")])
+def test_a_cropped_pair_is_the_same_pair_of_about_one_field(modalities: tuple[str, str]) -> None:
+    whole = Suite("some", modalities=(modalities,))
+    case, cropped = (next(suite_cases([suite], 1, 3)) for suite in (whole, replace(whole, cropped=True)))
+    wide = "fixed" if modalities[0] == "CF" else "moving"
+    narrow = "moving" if wide == "fixed" else "fixed"
+    image, part = getattr(case, wide), getattr(cropped, wide)
+    assert part.size < 0.4 * image.size
+    assert (getattr(case, narrow) == getattr(cropped, narrow)).all()
+    before, after = getattr(case.target, wide), getattr(cropped.target, wide)
+    x, y = np.round(before).astype(int).T
+    u, v = np.round(after).astype(int).T
+    assert (image[y, x] == part[v, u]).all()
+    assert np.ptp(before - after, axis=0).max() < 1e-9
+    np.testing.assert_allclose(cropped.target.truth(cropped.target.moving), cropped.target.fixed, atol=1e-6)
+
+
+def test_the_folder_of_pictures_is_made_at_once(tmp_path) -> None:
+    Gallery(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
 def test_a_table_counts_failures_and_measures_the_difference_of_vessel_maps(tmp_path) -> None:
-    cases = list(table_cases("B", None, 2, seed=1))
+    cases = list(table_cases("B", None, 2, seed=1))[:2]
     maps = {id(image): np.full(image.shape[:2], value, np.float32)
             for case in cases for image, value in ((case.fixed, 0.25), (case.moving, 0.75))}  # fmt: skip
     gallery = Gallery(tmp_path, of_each=1, side_px=96)

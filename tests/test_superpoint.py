@@ -94,9 +94,15 @@ def test_drawings() -> None:
 class Spots(torch.nn.Module):
     """A detector of what differs from its surroundings, of either polarity."""
 
+    def __init__(self, gain: float = 10.0) -> None:
+        super().__init__()
+        self.gain = torch.nn.Parameter(torch.tensor(gain))
+        self.runs = 0
+
     def forward(self, plane: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.runs += 1
         contrast = torch.nn.functional.avg_pool2d(plane.abs(), 7, 1, 3)
-        logits = torch.nn.functional.pixel_unshuffle(10 * contrast, CELL_PX)
+        logits = torch.nn.functional.pixel_unshuffle(self.gain * contrast, CELL_PX)
         return torch.cat([logits, torch.full_like(logits[:, :1], 20.0)], 1), logits
 
 
@@ -135,10 +141,14 @@ def test_labels_are_kept_and_a_killed_run_goes_on(tmp_path: Path) -> None:
     sample, _ = spotted(1)
     options = {"homographies": 3, "points": 4, "seed": 0}
     cache = tmp_path / "labels.npz"
-    first = adaptation.adapt_all(Spots(), [sample, sample], cache, **options)
-    np.testing.assert_array_equal(adaptation.adapt_all(None, [sample, sample], cache, **options)[1], first[1])  # type: ignore[arg-type]
-    other = adaptation.adapt_all(Spots(), [sample], cache, **options)  # another list: made anew
-    assert len(other) == 1
+    network, again, other = Spots(), Spots(), Spots(9.0)
+    first = adaptation.adapt_all(network, [sample, sample], cache, **options)
+    np.testing.assert_array_equal(adaptation.adapt_all(again, [sample, sample], cache, **options)[1], first[1])
+    assert (network.runs, again.runs) == (6, 0)
+    adaptation.adapt_all(other, [sample, sample], cache, **options)  # another detector: made anew
+    assert other.runs == 6
+    assert len(adaptation.adapt_all(other, [sample], cache, **options)) == 1  # another list: made anew
+    assert other.runs == 9
 
 
 def views() -> tuple[View, View]:

@@ -8,8 +8,11 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
+#include <utility>
 
+#include "core/backend.h"
 #include "core/context.h"
+#include "core/device_runtime.h"
 #include "core/error.h"
 #include "core/finite.h"
 #include "core/types.h"
@@ -26,11 +29,18 @@ inline bool is_aligned(const py::array& array) { return (array.flags() & kAligne
 template <class T>
 using Array = py::array_t<T, static_cast<int>(py::array::c_style) | kAligned>;
 
-// What a Python call runs on: threads and scratch. Belongs to one Python thread at a time.
+// What a Python call runs on: threads or a stream, and scratch. Belongs to one Python thread at a time.
 struct Session {
-  explicit Session(int threads) : context(threads) {}
+  explicit Session(int threads) : context(threads), backend(cpu_backend()) {}
+  Session(const DeviceRuntime& runtime, void* stream, py::object owner_)
+      : workspace(runtime.scratch), backend(*cuda_backend()), device(&runtime), owner(std::move(owner_)) {
+    context.stream = stream;
+  }
   Context context;
   Workspace workspace;
+  const Backend& backend;
+  const DeviceRuntime* device = nullptr;  // not NULL: arguments and results lie in device memory
+  py::object owner;                       // of the stream
 };
 
 inline std::string shape_of(const py::array& array) {
@@ -54,24 +64,6 @@ Array<T> checked(const py::object& value, const char* argument, int ndim, const 
 
 inline void require_finite(const float* data, py::ssize_t count, const char* argument) {
   if (!all_finite(data, count)) throw InvalidArgument(argument, "NaN or infinity", "finite values");
-}
-
-template <class T>
-View<const T> view(const Array<T>& array) {
-  return {array.data(), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(0))};
-}
-template <class T>
-View<T> mutable_view(Array<T>& array) {
-  return {array.mutable_data(), static_cast<int>(array.shape(1)), static_cast<int>(array.shape(0))};
-}
-
-// An optional mask: None -> empty view. `keep` holds the array alive.
-inline View<const std::uint8_t> optional_mask(const py::object& value, const char* argument, int height, int width,
-                                              Array<std::uint8_t>& keep) {
-  if (value.is_none()) return {};
-  keep = checked<std::uint8_t>(value, argument, 2, "None or a (H, W) uint8 array of the map's size");
-  require(keep.shape(0) == height && keep.shape(1) == width, argument, shape_of(keep), "the map's size");
-  return view(keep);
 }
 
 // The first `count` rows of a buffer as a fresh array.

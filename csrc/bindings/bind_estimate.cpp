@@ -5,40 +5,39 @@
 
 #include "bind_transform.h"
 #include "estimate/estimate.h"
+#include "placed.h"
 
 namespace fastretina::bindings {
 namespace {
 
 struct HeldPairs {
-  Array<float> fixed, moving, weight;
-  bool weighted = false;
-  int count = 0;
-  PointPairs view() const { return {fixed.data(), moving.data(), weighted ? weight.data() : nullptr, &count, count}; }
-  HeldPairs(const HeldPairs&) = delete;
-  HeldPairs() = default;
-};
-
-void hold(HeldPairs& held, const py::object& fixed, const py::object& moving, const py::object& weight) {
-  constexpr const char* kShape = "an (N, 2) float32 array";
-  held.fixed = checked<float>(fixed, "fixed_xy", 2, kShape);
-  held.moving = checked<float>(moving, "moving_xy", 2, kShape);
-  require(held.fixed.shape(1) == 2, "fixed_xy", shape_of(held.fixed), kShape);
-  require(held.moving.shape(1) == 2, "moving_xy", shape_of(held.moving), kShape);
-  require(held.moving.shape(0) == held.fixed.shape(0), "moving_xy", shape_of(held.moving), "as many rows as fixed_xy");
-  require(held.fixed.shape(0) <= (1 << 20), "fixed_xy", shape_of(held.fixed), "at most 2^20 rows");
-  require_finite(held.fixed.data(), held.fixed.size(), "fixed_xy");
-  require_finite(held.moving.data(), held.moving.size(), "moving_xy");
-  held.weighted = !weight.is_none();
-  if (held.weighted) {
-    held.weight = checked<float>(weight, "weight", 1, "None or an (N,) float32 array");
-    require(held.weight.shape(0) == held.fixed.shape(0), "weight", shape_of(held.weight),
-            "as many entries as fixed_xy has rows");
-    require_finite(held.weight.data(), held.weight.size(), "weight");
-    for (py::ssize_t i = 0; i < held.weight.size(); ++i)
-      if (held.weight.data()[i] < 0) throw InvalidArgument("weight", "a negative entry", "entries >= 0");
+  HeldPairs(Session& session, const py::object& fixed_value, const py::object& moving_value,
+            const py::object& weight_value)
+      : fixed(session, fixed_value, "fixed_xy", 2, kShape),
+        moving(session, moving_value, "moving_xy", 2, kShape),
+        size(static_cast<int>(fixed.shape(0))),
+        count(session, size) {
+    require(fixed.shape(1) == 2, "fixed_xy", shape_of(fixed), kShape);
+    require(moving.shape(1) == 2, "moving_xy", shape_of(moving), kShape);
+    require(moving.shape(0) == fixed.shape(0), "moving_xy", shape_of(moving), "as many rows as fixed_xy");
+    require(fixed.shape(0) <= (1 << 20), "fixed_xy", shape_of(fixed), "at most 2^20 rows");
+    require_finite(fixed, "fixed_xy");
+    require_finite(moving, "moving_xy");
+    weighted = !weight_value.is_none();
+    if (!weighted) return;
+    weight = {session, weight_value, "weight", 1, "None or an (N,) float32 array"};
+    require(weight.shape(0) == fixed.shape(0), "weight", shape_of(weight), "as many entries as fixed_xy has rows");
+    require_finite(weight, "weight");
+    for (py::ssize_t i = 0; i < weight.size() && session.device == nullptr; ++i)
+      if (weight.data()[i] < 0) throw InvalidArgument("weight", "a negative entry", "entries >= 0");
   }
-  held.count = static_cast<int>(held.fixed.shape(0));
-}
+  PointPairs view() { return {fixed.data(), moving.data(), weighted ? weight.data() : nullptr, count.at(), size}; }
+  static constexpr const char* kShape = "an (N, 2) float32 array";
+  Input<float> fixed, moving, weight;
+  bool weighted = false;
+  int size;
+  Place<int> count;
+};
 
 TransformKind kind_from(const std::string& kind, const char* argument) {
   for (int k = 1; k < 5; ++k)
@@ -50,8 +49,9 @@ void require_option(bool ok, const char* name, double got, const char* allowed) 
   require(ok, name, std::to_string(got), allowed);
 }
 
-py::tuple result_of(const Estimate& e, const py::array_t<std::uint8_t>& inlier) {
-  return py::make_tuple(transform_to(e.T_fixed_moving), e.found, inlier, e.iterations, e.cost, e.rms_px, e.coverage);
+py::tuple result_of(const Estimate& e, const Output& inlier) {
+  return py::make_tuple(transform_to(e.T_fixed_moving), e.found, inlier.all(), e.iterations, e.cost, e.rms_px,
+                        e.coverage);
 }
 
 }  // namespace
@@ -68,8 +68,8 @@ void bind_estimate(py::module_& m) {
       [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight,
          const std::string& kind, double threshold_px, double confidence, int max_iterations, std::uint64_t seed,
          bool sorted, bool allow_mirror, double min_scale, double max_scale) {
-        HeldPairs held;
-        hold(held, fixed, moving, weight);
+        const Workspace::Frame frame(session.workspace);
+        HeldPairs held(session, fixed, moving, weight);
         const EstimateOptions o{kind_from(kind, "kind"),
                                 threshold_px,
                                 confidence,
@@ -85,15 +85,14 @@ void bind_estimate(py::module_& m) {
                        "1...10000000");
         require_option(min_scale > 0 && min_scale <= max_scale, "min_scale", min_scale, "in (0, max_scale]");
         require_option(std::isfinite(max_scale), "max_scale", max_scale, "finite");
-        py::array_t<std::uint8_t> inlier(held.count);
-        Estimate out;
+        const OutputOf<std::uint8_t> inlier(session, {held.size});
+        Place<Estimate> out(session);
         {
-          std::uint8_t* flags = inlier.mutable_data();
           const PointPairs pairs = held.view();
           py::gil_scoped_release release;
-          cpu::estimate(session.context, session.workspace, pairs, o, &out, flags);
+          session.backend.estimate(session.context, session.workspace, pairs, o, out.at(), inlier.data());
         }
-        return result_of(out, inlier);
+        return result_of(out.get(), inlier);
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight") = py::none(), py::kw_only(),
       py::arg("kind") = kKindNames[static_cast<int>(d.kind)], py::arg("threshold_px") = d.threshold_px,
@@ -109,9 +108,9 @@ void bind_estimate(py::module_& m) {
       [](Session& session, const py::object& fixed, const py::object& moving, const py::object& weight, int start_kind,
          const Array<double>& start_params, std::pair<int, int> fixed_size, std::pair<int, int> moving_size,
          const std::string& max_kind, double threshold_px, double min_gain) {
-        HeldPairs held;
-        hold(held, fixed, moving, weight);
-        const Transform start = transform_from(start_kind, start_params);
+        const Workspace::Frame frame(session.workspace);
+        HeldPairs held(session, fixed, moving, weight);
+        Place<Transform> start(session, transform_from(start_kind, start_params));
         const UpgradeOptions o{kind_from(max_kind, "max_kind"), threshold_px, min_gain};
         require_option(threshold_px > 0 && threshold_px <= 1e4, "threshold_px", threshold_px, "in (0, 10000]");
         require_option(min_gain >= 0 && min_gain < 1, "min_gain", min_gain, "in [0, 1)");
@@ -122,15 +121,15 @@ void bind_estimate(py::module_& m) {
         };
         const Size fixed_frame = size_from(fixed_size, "fixed_size"),
                    moving_frame = size_from(moving_size, "moving_size");
-        py::array_t<std::uint8_t> inlier(held.count);
-        Estimate out;
+        const OutputOf<std::uint8_t> inlier(session, {held.size});
+        Place<Estimate> out(session);
         {
-          std::uint8_t* flags = inlier.mutable_data();
           const PointPairs pairs = held.view();
           py::gil_scoped_release release;
-          cpu::upgrade(session.context, session.workspace, pairs, start, fixed_frame, moving_frame, o, &out, flags);
+          session.backend.upgrade(session.context, session.workspace, pairs, *start.at(), fixed_frame, moving_frame, o,
+                                  out.at(), inlier.data());
         }
-        return result_of(out, inlier);
+        return result_of(out.get(), inlier);
       },
       py::arg("session"), py::arg("fixed_xy"), py::arg("moving_xy"), py::arg("weight"), py::arg("start_kind"),
       py::arg("start_params"), py::arg("fixed_size"), py::arg("moving_size"), py::kw_only(),

@@ -6,25 +6,29 @@ namespace {
 
 py::dict image(Session& session, const py::object& value, int working_size, int multiple, float dark_fraction,
                int erode_px, float clip) {
-  const PythonImage python(value, "image");
+  const PythonImage python(value, "image", PythonImage::Channels::gray_or_rgb, session.device != nullptr);
   const Image& input = python.image();
   const ImageOptions options{working_size, multiple, dark_fraction, erode_px, clip};
   const ImageGeometry g = image_geometry({input.width, input.height}, options);
 
-  Array<float> plane({g.plane.height, g.plane.width}), gray({g.content.height, g.content.width});
-  Array<std::uint8_t> mask({g.plane.height, g.plane.width});
-  float contrast = 0;
-  const NetworkImage output{mutable_view(plane), mutable_view(mask), mutable_view(gray), &contrast};
+  const Workspace::Frame frame(session.workspace);
+  const OutputOf<float> plane(session, {g.plane.height, g.plane.width}),
+      gray(session, {g.content.height, g.content.width});
+  const OutputOf<std::uint8_t> mask(session, {g.plane.height, g.plane.width});
+  Place<float> contrast(session);
+  const NetworkImage output{plane.view(), mask.view(), gray.view(), contrast.at()};
   {
     py::gil_scoped_release unlocked;
-    cpu::image(session.context, session.workspace, input, g, options, output);
+    session.backend.image(session.context, session.workspace, input, g, options, output);
   }
+  const float found = contrast.get();  // the device cannot throw: NaN says it
+  require(!std::isnan(found), "image", "NaN, infinity or values out of range", "float32 within [0, 1]");
   py::dict result;
-  result["plane"] = plane;
-  result["mask"] = mask;
-  result["gray"] = gray;
+  result["plane"] = plane.all();
+  result["mask"] = mask.all();
+  result["gray"] = gray.all();
   result["scale"] = g.scale;
-  result["contrast"] = contrast;
+  result["contrast"] = found;
   result["input_size"] = py::make_tuple(g.input.width, g.input.height);
   result["content_size"] = py::make_tuple(g.content.width, g.content.height);
   return result;

@@ -4,6 +4,7 @@
 
 #include "bind_transform.h"
 #include "match/match.h"
+#include "placed.h"
 
 namespace fastretina::bindings {
 namespace {
@@ -23,40 +24,46 @@ bool is_unit_or_zero(const float* row, py::ssize_t dims) {
 }
 
 struct Rows {
-  Rows(const py::object& value, const char* argument) : array(checked<float>(value, argument, 2, kRows)) {
+  Rows(Session& session, const py::object& value, const char* argument)
+      : array(session, value, argument, 2, kRows),
+        capacity(static_cast<int>(array.shape(0))),
+        count(session, static_cast<int>(array.shape(0))) {
     require(array.shape(1) >= 1, argument, shape_of(array), kRows);
-    count = static_cast<int>(array.shape(0));
-    for (int i = 0; i < count; ++i)
+    for (int i = 0; i < capacity && session.device == nullptr; ++i)
       if (!is_unit_or_zero(array.data() + i * array.shape(1), array.shape(1)))
         throw InvalidArgument(argument, "row " + std::to_string(i) + " of another norm, or not finite",
                               "rows of L2 norm 1 (within 0.5 %) or 0");
   }
-  Descriptors view() const { return {array.data(), &count, std::max(count, 1), static_cast<int>(array.shape(1))}; }
-  Array<float> array;
-  int count = 0;
+  Descriptors view() { return {array.data(), count.at(), capacity, static_cast<int>(array.shape(1))}; }
+  Input<float> array;
+  int capacity;
+  Place<int> count;
 };
 
-Array<float> checked_points(const py::object& value, const char* argument, int count) {
+Input<float> checked_points(const Session& session, const py::object& value, const char* argument, int count) {
   constexpr const char* kPoints = "an (N, 2) float32 array, one point a descriptor";
-  auto points = checked<float>(value, argument, 2, kPoints);
+  Input<float> points(session, value, argument, 2, kPoints);
   require(points.shape(1) == 2 && points.shape(0) == count, argument, shape_of(points), kPoints);
-  require_finite(points.data(), points.size(), argument);
+  require_finite(points, argument);
   return points;
 }
 
 // Room for the answer, and the answer as Python gets it.
 struct Answer {
-  explicit Answer(int capacity) : fixed(capacity), moving(capacity), score(capacity), capacity_(capacity) {}
-  Matches view() { return {fixed.mutable_data(), moving.mutable_data(), score.mutable_data(), &count, capacity_}; }
+  Answer(Session& session, int capacity)
+      : fixed(session, {capacity}),
+        moving(session, {capacity}),
+        score(session, {capacity}),
+        count(session),
+        capacity_(capacity) {}
+  Matches view() { return {fixed.data(), moving.data(), score.data(), count.at(), capacity_}; }
   py::tuple result() {
-    fixed.resize({count});
-    moving.resize({count});
-    score.resize({count});
-    return py::make_tuple(fixed, moving, score);
+    const int n = count.get();
+    return py::make_tuple(fixed.first(n), moving.first(n), score.first(n));
   }
-  py::array_t<int> fixed, moving;
-  py::array_t<float> score;
-  int count = 0;
+  OutputOf<int> fixed, moving;
+  OutputOf<float> score;
+  Place<int> count;
 
  private:
   int capacity_;
@@ -83,7 +90,8 @@ void require_similarity(float value) {
 
 py::tuple match_rows(Session& session, const py::object& fixed_object, const py::object& moving_object,
                      const std::string& precision, float min_similarity, float ratio) {
-  const Rows fixed(fixed_object, "fixed"), moving(moving_object, "moving");
+  const Workspace::Frame frame(session.workspace);
+  Rows fixed(session, fixed_object, "fixed"), moving(session, moving_object, "moving");
   require_same_dims(fixed, moving);
   require_similarity(min_similarity);
   require(ratio > 0.0f && ratio <= 1.0f, "ratio", std::to_string(ratio), "a number in (0, 1]");
@@ -91,11 +99,11 @@ py::tuple match_rows(Session& session, const py::object& fixed_object, const py:
   options.precision = precision_from(precision);
   options.min_similarity = min_similarity;
   options.ratio = ratio;
-  Answer answer(std::min(fixed.count, moving.count));
+  Answer answer(session, std::min(fixed.capacity, moving.capacity));
   const Matches out = answer.view();
   {
     py::gil_scoped_release unlocked;
-    cpu::match(session.context, session.workspace, fixed.view(), moving.view(), options, out);
+    session.backend.match(session.context, session.workspace, fixed.view(), moving.view(), options, out);
   }
   return answer.result();
 }
@@ -103,26 +111,26 @@ py::tuple match_rows(Session& session, const py::object& fixed_object, const py:
 py::tuple match_guided_rows(Session& session, const py::object& fixed_object, const py::object& moving_object,
                             const py::object& fixed_points, const py::object& moving_points, int kind,
                             const Array<double>& params, float radius_px, float min_similarity) {
-  const Rows fixed(fixed_object, "fixed"), moving(moving_object, "moving");
+  const Workspace::Frame frame(session.workspace);
+  Rows fixed(session, fixed_object, "fixed"), moving(session, moving_object, "moving");
   require_same_dims(fixed, moving);
-  auto fixed_xy = checked_points(fixed_points, "fixed_points", fixed.count);
-  auto moving_xy = checked_points(moving_points, "moving_points", moving.count);
-  const Transform transform = transform_from(kind, params);
+  auto fixed_xy = checked_points(session, fixed_points, "fixed_points", fixed.capacity);
+  auto moving_xy = checked_points(session, moving_points, "moving_points", moving.capacity);
+  Place<Transform> transform(session, transform_from(kind, params));
   require(radius_px > 0.0f && std::isfinite(radius_px), "radius_px", std::to_string(radius_px), "a positive number");
   require_similarity(min_similarity);
   GuidedMatchOptions options;
   options.radius_px = radius_px;
   options.min_similarity = min_similarity;
-  Answer answer(std::min(fixed.count, moving.count));
+  Answer answer(session, std::min(fixed.capacity, moving.capacity));
   const Matches out = answer.view();
   // Rooms read Keypoints of another room, whose fields are mutable; match_guided only reads.
-  int n = fixed.count, m = moving.count;
-  const Keypoints at_fixed{const_cast<float*>(fixed_xy.data()), nullptr, &n, n};
-  const Keypoints at_moving{const_cast<float*>(moving_xy.data()), nullptr, &m, m};
+  const Keypoints at_fixed{const_cast<float*>(fixed_xy.data()), nullptr, fixed.count.at(), fixed.capacity};
+  const Keypoints at_moving{const_cast<float*>(moving_xy.data()), nullptr, moving.count.at(), moving.capacity};
   {
     py::gil_scoped_release unlocked;
-    cpu::match_guided(session.context, session.workspace, fixed.view(), moving.view(), at_fixed, at_moving, transform,
-                      options, out);
+    session.backend.match_guided(session.context, session.workspace, fixed.view(), moving.view(), at_fixed, at_moving,
+                                 *transform.at(), options, out);
   }
   return answer.result();
 }

@@ -1,90 +1,104 @@
 // Room 8, refine. A ridge map crosses as its levels, coarse to fine, (h, w) uint32 each, and the points, (N, 2)
 // float32.
+#include <optional>
+
 #include "bind_transform.h"
+#include "placed.h"
 #include "refine/refine.h"
 
 namespace fastretina::bindings {
 namespace {
 
-struct HeldMap {
-  Array<std::uint32_t> level[kRidgeLevels];
-  Array<float> points;
-  int count = 0;
-  RidgeMap map;
-};
+constexpr const char* kWanted = "what ridges() returns: four levels, (h, w) uint32, and an (N, 2) float32 array";
 
-void hold(const py::tuple& parts, const char* argument, HeldMap& held) {
-  constexpr const char* kWanted = "what ridges() returns: four levels, (h, w) uint32, and an (N, 2) float32 array";
-  require(parts.size() == kRidgeLevels + 1, argument, std::to_string(parts.size()) + " parts", kWanted);
-  for (std::size_t k = 0; k < kRidgeLevels; ++k) {
-    held.level[k] = checked<std::uint32_t>(parts[k], argument, 2, kWanted);
-    held.map.level[k] = {const_cast<std::uint32_t*>(held.level[k].data()), static_cast<int>(held.level[k].shape(1)),
-                         static_cast<int>(held.level[k].shape(0))};
+class HeldMap {
+ public:
+  HeldMap(Session& session, const py::tuple& parts, const char* argument) {
+    require(parts.size() == kRidgeLevels + 1, argument, std::to_string(parts.size()) + " parts", kWanted);
+    for (std::size_t k = 0; k < kRidgeLevels; ++k) {
+      level_[k] = {session, parts[k], argument, 2, kWanted};
+      const View<const RidgePixel> view = level_[k].view();
+      map.level[k] = {const_cast<RidgePixel*>(view.data), view.width, view.height};
+    }
+    points_ = {session, parts[kRidgeLevels], argument, 2, kWanted};
+    require(points_.shape(1) == 2, argument, shape_of(points_), kWanted);
+    require_finite(points_, argument);
+    map.points = const_cast<float*>(points_.data());
+    map.capacity = static_cast<int>(points_.shape(0));
+    count_.emplace(session, map.capacity);
+    map.count = count_->at();
   }
-  held.points = checked<float>(parts[kRidgeLevels], argument, 2, kWanted);
-  require(held.points.shape(1) == 2, argument, shape_of(held.points), kWanted);
-  require_finite(held.points.data(), held.points.size(), argument);
-  held.count = static_cast<int>(held.points.shape(0));
-  held.map.points = const_cast<float*>(held.points.data());
-  held.map.count = &held.count;
-  held.map.capacity = held.count;
-}
+  RidgeMap map;
+
+ private:
+  Input<RidgePixel> level_[kRidgeLevels];
+  Input<float> points_;
+  std::optional<Place<int>> count_;
+};
 
 py::tuple ridges(Session& session, const py::object& plane, const py::object& mask, float sigma_px, float saturation,
                  int rim_px, int max_points) {
-  const auto plane_array = checked<float>(plane, "plane", 2, "a (H, W) float32 array");
-  require_finite(plane_array.data(), plane_array.size(), "plane");
-  const auto source = view(plane_array);
-  Array<std::uint8_t> keep;
-  auto mask_view = optional_mask(mask, "mask", source.height, source.width, keep);
-  if (mask.is_none()) {
-    keep = Array<std::uint8_t>({plane_array.shape(0), plane_array.shape(1)});
-    std::fill_n(keep.mutable_data(), keep.size(), std::uint8_t{1});
-    mask_view = view(keep);
-  }
+  const Input<float> source(session, plane, "plane", 2, "a (H, W) float32 array");
+  require_finite(source, "plane");
   require(max_points >= 0 && max_points <= 1 << 20, "max_points", std::to_string(max_points),
           "a value from 0 to 1048576");
+  const View<const float> in = source.view();
+  const Workspace::Frame frame(session.workspace);
+  Input<std::uint8_t> keep;
+  View<const std::uint8_t> inside = optional_mask(session, mask, "mask", in.height, in.width, keep);
+  if (mask.is_none()) {
+    const std::vector<std::uint8_t> ones(static_cast<std::size_t>(source.size()), 1);
+    const View<std::uint8_t> everywhere = session.workspace.take_plane<std::uint8_t>(in.width, in.height);
+    if (session.device == nullptr)
+      std::copy(ones.begin(), ones.end(), everywhere.data);
+    else
+      session.device->copy(everywhere.data, ones.data(), ones.size(), session.context.stream);
+    inside = everywhere;
+  }
   const RidgeOptions options{sigma_px, saturation, rim_px, max_points};
   RidgeMap map;
-  Array<std::uint32_t> level[kRidgeLevels];
+  py::list parts;
   for (int k = 0; k < kRidgeLevels; ++k) {
-    const Size size = ridge_level_size({source.width, source.height}, k);
-    level[k] = Array<std::uint32_t>({size.height, size.width});
-    map.level[k] = mutable_view(level[k]);
+    const Size size = ridge_level_size({in.width, in.height}, k);
+    const OutputOf<RidgePixel> level(session, {size.height, size.width});
+    map.level[k] = level.view();
+    parts.append(level.all());
   }
-  Array<float> points({max_points, 2});
-  int count = 0;
-  map.points = points.mutable_data();
-  map.count = &count;
+  const OutputOf<float> points(session, {max_points, 2});
+  Place<int> count(session);
+  map.points = points.data();
+  map.count = count.at();
   map.capacity = max_points;
   {
     py::gil_scoped_release release;
-    cpu::ridges(session.context, session.workspace, source, mask_view, options, map);
+    session.backend.ridges(session.context, session.workspace, in, inside, options, map);
   }
-  return py::make_tuple(level[0], level[1], level[2], level[3], copy_rows(points.data(), count, 2));
+  parts.append(points.first(count.get()));
+  return py::tuple(parts);
 }
 
 py::tuple refine(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
                  const Array<double>& params, const RefineOptions& options) {
-  HeldMap f, m;
-  hold(fixed, "fixed", f);
-  hold(moving, "moving", m);
-  const Transform start = transform_from(kind, params);
-  Refinement out;
+  const Workspace::Frame frame(session.workspace);
+  HeldMap f(session, fixed, "fixed"), m(session, moving, "moving");
+  Place<Transform> start(session, transform_from(kind, params));
+  Place<Refinement> place(session);
   {
     py::gil_scoped_release release;
-    cpu::refine(session.context, session.workspace, f.map, m.map, start, options, &out);
+    session.backend.refine(session.context, session.workspace, f.map, m.map, *start.at(), options, place.at());
   }
+  const Refinement& out = place.get();
   return py::make_tuple(transform_to(out.T_fixed_moving), out.score_before, out.score_after, out.gain_nats,
                         out.shift_px, out.iterations, out.refused);
 }
 
 py::tuple refine_field(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
                        const Array<double>& params, const FieldOptions& options) {
-  HeldMap f, m;
-  hold(fixed, "fixed", f);
-  hold(moving, "moving", m);
+  const Workspace::Frame frame(session.workspace);
+  HeldMap f(session, fixed, "fixed"), m(session, moving, "moving");
   const Transform start = transform_from(kind, params);
+  require(session.backend.refine_field != nullptr, "fixed", "arrays in device memory",
+          "NumPy arrays: refine_field has no CUDA twin yet");
   require(options.cells >= 1 && options.cells <= 64, "cells", std::to_string(options.cells), "a value from 1 to 64");
   std::vector<double> control(static_cast<std::size_t>(field_capacity(options)));
   FieldRefinement out;
@@ -97,17 +111,17 @@ py::tuple refine_field(Session& session, const py::tuple& fixed, const py::tuple
 
 py::tuple correlation(Session& session, const py::tuple& fixed, const py::tuple& moving, int kind,
                       const Array<double>& params) {
-  HeldMap f, m;
-  hold(fixed, "fixed", f);
-  hold(moving, "moving", m);
-  const Transform t = transform_from(kind, params);
-  int overlap = 0;
-  double score = 0;
+  const Workspace::Frame frame(session.workspace);
+  HeldMap f(session, fixed, "fixed"), m(session, moving, "moving");
+  Place<Transform> t(session, transform_from(kind, params));
+  Place<RidgeCorrelation> place(session);
   {
     py::gil_scoped_release release;
-    score = cpu::ridge_correlation(session.context, session.workspace, f.map, m.map, t, kRidgeRowStep, &overlap);
+    session.backend.ridge_correlation(session.context, session.workspace, f.map, m.map, {t.at(), 1}, kRidgeRowStep,
+                                      place.at());
   }
-  return py::make_tuple(score, overlap);
+  const RidgeCorrelation& out = place.get();
+  return py::make_tuple(out.score, out.overlap_px);
 }
 
 }  // namespace

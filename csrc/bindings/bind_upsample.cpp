@@ -1,4 +1,4 @@
-#include "array.h"
+#include "placed.h"
 #include "upsample/upsample.h"
 
 namespace fastretina::bindings {
@@ -9,17 +9,15 @@ void bind_upsample(py::module_& m) {
   m.def(
       "upsample",
       [](Session& session, const py::object& difference) {
-        const auto source = checked<float>(difference, "difference", 2, "a (h, w) float32 array");
+        const Input<float> source(session, difference, "difference", 2, "a (h, w) float32 array");
         require(source.size() > 0, "difference", shape_of(source), "at least 1 x 1");
-        require_finite(source.data(), source.size(), "difference");
-        Array<float> confidence({kStride * source.shape(0), kStride * source.shape(1)});
-        const View<const float> in = view(source);
-        const View<float> out = mutable_view(confidence);
+        require_finite(source, "difference");
+        const OutputOf<float> confidence(session, {kStride * source.shape(0), kStride * source.shape(1)});
         {
           py::gil_scoped_release release;
-          cpu::upsample(session.context, session.workspace, in, out);
+          session.backend.upsample(session.context, session.workspace, source.view(), confidence.view());
         }
-        return confidence;
+        return confidence.all();
       },
       py::arg("session"), py::arg("difference"));
 }

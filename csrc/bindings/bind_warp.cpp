@@ -7,26 +7,35 @@ namespace {
 
 py::tuple warp(Session& session, const py::object& value, int kind, const Array<double>& params,
                const py::object& field, int height, int width, int interpolation) {
-  const PythonImage python(value, "moving", PythonImage::Channels::up_to_four);
+  const PythonImage python(value, "moving", PythonImage::Channels::up_to_four, session.device != nullptr);
   const Image& moving = python.image();
   constexpr int kLongest = 1 << 28;
   require(height > 0 && width > 0 && height < kLongest && width < kLongest, "size",
           "(" + std::to_string(height) + ", " + std::to_string(width) + ")", "a positive height and width below 2^28");
   HeldField held;
   hold(field, held);
-  const Deformation t{transform_from(kind, params), held.field};
+  const Workspace::Frame frame(session.workspace);
+  Deformation deformation{transform_from(kind, params), held.field};
+  if (session.device != nullptr && !held.field.empty()) {
+    const auto numbers = static_cast<std::size_t>(held.control.size());
+    double* control = session.workspace.take<double>(numbers);
+    session.device->copy(control, held.field.control, numbers * sizeof(double), session.context.stream);
+    deformation.field.control = control;
+  }
+  Place<Deformation> t(session, deformation);
 
-  std::vector<py::ssize_t> shape{height, width};
-  if (python.array().ndim() == 3) shape.push_back(python.array().shape(2));
-  py::array result(python.array().dtype(), shape);
-  Array<std::uint8_t> valid({height, width});
-  const MutableImage out{result.mutable_data(), width, height, moving.channels, result.strides(0), moving.type};
-  const auto mask = mutable_view(valid);
+  Shape shape{height, width};
+  if (python.block().ndim() == 3) shape.push_back(python.block().shape[2]);
+  const Output result(session, python.block().dtype, shape);
+  const OutputOf<std::uint8_t> valid(session, {height, width});
+  const py::ssize_t row_bytes = static_cast<py::ssize_t>(width) * moving.channels * python.block().dtype.itemsize();
+  const MutableImage out{result.data(), width, height, moving.channels, row_bytes, moving.type};
   {
     py::gil_scoped_release unlocked;
-    cpu::warp(session.context, session.workspace, moving, t, {static_cast<Interpolation>(interpolation)}, out, mask);
+    session.backend.warp(session.context, session.workspace, moving, *t.at(), {static_cast<Interpolation>(interpolation)},
+                         out, valid.view());
   }
-  return py::make_tuple(result, valid);
+  return py::make_tuple(result.all(), valid.all());
 }
 
 }  // namespace

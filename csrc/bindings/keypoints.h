@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "array.h"
+#include "placed.h"
 #include "nms/nms.h"
 
 namespace fastretina::bindings {
@@ -16,16 +16,17 @@ py::tuple run_keypoints(Session& session, std::int64_t pixels, const NmsOptions&
   if (limited.max_keypoints > 1)
     limited.max_keypoints =
         static_cast<int>(std::min<std::int64_t>(limited.max_keypoints, std::max<std::int64_t>(pixels, 1)));
-  Workspace::Frame frame(session.workspace);
-  const auto capacity = static_cast<std::size_t>(std::max(limited.max_keypoints, 1));
-  int count = 0;
-  const Keypoints out{session.workspace.take<float>(2 * capacity), session.workspace.take<float>(capacity), &count,
-                      static_cast<int>(capacity)};
+  const Workspace::Frame frame(session.workspace);
+  const int capacity = std::max(limited.max_keypoints, 1);
+  const OutputOf<float> xy(session, {capacity, 2}), score(session, {capacity});
+  Place<int> count(session);
+  const Keypoints out{xy.data(), score.data(), count.at(), capacity};
   {
     py::gil_scoped_release release;
     run(limited, out);
   }
-  return py::make_tuple(copy_rows(out.xy, count, 2), copy_rows(out.score, count));
+  const int n = count.get();
+  return py::make_tuple(xy.first(n), score.first(n));
 }
 
 }  // namespace fastretina::bindings

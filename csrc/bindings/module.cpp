@@ -1,6 +1,7 @@
 // The extension module: only the list of what it binds.
 #include "array.h"
 #include "core/simd.h"
+#include "device_array.h"
 
 namespace py = pybind11;
 
@@ -39,12 +40,19 @@ PYBIND11_MODULE(_core, m) {
 
   py::class_<Session>(m, "Session", "Threads and scratch memory of one caller.")
       .def(py::init<int>(), py::arg("threads") = 1)
+      .def_static(
+          "on_device",
+          [](std::uintptr_t stream, const py::object& owner) {
+            return std::make_unique<Session>(need_device(), reinterpret_cast<void*>(stream), owner);
+          },
+          py::arg("stream"), py::arg("owner"), "Of a stream (a cudaStream_t); owner: the object that keeps it.")
       .def_property_readonly("threads", [](const Session& s) { return s.context.threads(); })
       .def_property_readonly("workspace_bytes", [](const Session& s) { return s.workspace.capacity_bytes(); });
 
   m.def("simd_level", [] { return simd_level_name(simd_level()); });
   m.def("limit_simd_level", [](int level) { limit_simd_level(static_cast<SimdLevel>(level)); }, py::arg("level"));
 
+  bind_device_array(m);
   bind_options(m);
   bind_transform(m);
   bind_image(m);

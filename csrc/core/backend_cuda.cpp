@@ -3,6 +3,7 @@
 
 #include "core/backend.h"
 #include "core/cuda.h"
+#include "core/device_runtime.h"
 #include "core/error.h"
 
 namespace fastretina {
@@ -21,6 +22,7 @@ const Backend* cuda_backend() {
                                      .upgrade = &cuda::upgrade,
                                      .ridges = &cuda::ridges,
                                      .refine = &cuda::refine,
+                                     .ridge_correlation = &cuda::ridge_correlation,
                                      .warp = &cuda::warp};
   return &kTable;
 }
@@ -50,4 +52,68 @@ int compute_capability() {
 }
 
 }  // namespace cuda
+
+namespace {
+
+using cuda::check;
+
+cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
+
+void* allocate(std::size_t bytes, void* stream) {
+  void* memory = nullptr;
+  check(cudaMallocAsync(&memory, bytes + (bytes == 0), as_stream(stream)), "cudaMallocAsync");
+  return memory;
+}
+
+void release(void* memory, void* stream, int device) noexcept {
+  int current = device;
+  static_cast<void>(cudaGetDevice(&current));
+  if (current != device) static_cast<void>(cudaSetDevice(device));  // the default stream is one a device
+  static_cast<void>(cudaFreeAsync(memory, as_stream(stream)));
+  if (current != device) static_cast<void>(cudaSetDevice(current));
+}
+
+void copy(void* to, const void* from, std::size_t bytes, void* stream) {
+  if (bytes > 0) check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, as_stream(stream)), "cudaMemcpyAsync");
+}
+
+void wait(void* stream) { check(cudaStreamSynchronize(as_stream(stream)), "cudaStreamSynchronize"); }
+
+void follow(void* stream, void* earlier) {
+  if (stream == earlier) return;
+  cudaEvent_t event;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreate");
+  const cudaError_t recorded = cudaEventRecord(event, as_stream(earlier));
+  const cudaError_t waits = recorded == cudaSuccess ? cudaStreamWaitEvent(as_stream(stream), event, 0) : recorded;
+  static_cast<void>(cudaEventDestroy(event));
+  check(waits, "the order of two streams");
+}
+
+int device_of(const void* memory) {
+  cudaPointerAttributes attributes{};
+  check(cudaPointerGetAttributes(&attributes, memory), "cudaPointerGetAttributes");
+  const bool reachable = attributes.type == cudaMemoryTypeDevice || attributes.type == cudaMemoryTypeManaged;
+  return reachable ? attributes.device : -1;
+}
+
+int current_device() {
+  int device = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  return device;
+}
+
+}  // namespace
+
+const DeviceRuntime* device_runtime() {
+  static const DeviceRuntime kRuntime = {.scratch = cuda::device_memory(),
+                                         .allocate = allocate,
+                                         .release = release,
+                                         .copy = copy,
+                                         .wait = wait,
+                                         .follow = follow,
+                                         .device_of = device_of,
+                                         .current_device = current_device};
+  return &kRuntime;
+}
+
 }  // namespace fastretina

@@ -1,3 +1,6 @@
+if(CMAKE_VERSION VERSION_LESS 3.26)
+  message(FATAL_ERROR "FASTRETINA_CUDA needs CMake 3.26, which knows C++20 of nvcc; this is ${CMAKE_VERSION}")
+endif()
 # The CUDA twins (FASTRETINA_CUDA). Every architecture from Turing on, and PTX of the newest for those to come.
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 75-real 80-real 86-real 89-real 90-real 100-real 120)

@@ -20,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "core/context.h"
 #include "core/types.h"
@@ -58,6 +59,11 @@ std::size_t ridge_map_bytes(Size plane, const RidgeOptions& options);
 RidgeMap lay_out(Size plane, const RidgeOptions& options, std::byte* memory);
 
 constexpr int kRidgeRowStep = 2;  // of ridge_correlation, as refine scores
+
+struct RidgeCorrelation {
+  double score = 0;    // in [-1, 1]
+  int overlap_px = 0;  // how many MOVING pixels land inside the FIXED field of view
+};
 
 struct RefineOptions {
   TransformKind kind =
@@ -118,12 +124,11 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
 // after a third of the work.
 void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out);
-// Correlation of the finest levels over the overlap under T, on every second pixel of every `row_step`th row of MOVING:
-// at kRidgeRowStep the score of refine, and the best single number of quality. 0 where fewer than 32 lattice points
-// overlap or one of the maps is flat.
-// overlap_px (may be NULL): how many MOVING pixels land inside the FIXED field of view.
-double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T_fixed_moving, int row_step, int* overlap_px);
+// Correlation of the finest levels over the overlap under each of the transforms, on every second pixel of every
+// `row_step`th row of MOVING: at kRidgeRowStep the score of refine, and the best single number of quality. 0 where fewer
+// than 32 lattice points overlap or one of the maps is flat. out: one a transform.
+void ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+                       std::span<const Transform> T_fixed_moving, int row_step, RidgeCorrelation* out);
 }  // namespace cpu
 namespace cuda {
 void ridges(const Context& context, Workspace& workspace, View<const float> plane, View<const std::uint8_t> mask,
@@ -132,8 +137,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
             const Transform& start, const RefineOptions& options, Refinement* out);
 void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out);
-double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T_fixed_moving, int row_step, int* overlap_px);
+void ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
+                       std::span<const Transform> T_fixed_moving, int row_step, RidgeCorrelation* out);
 }  // namespace cuda
 
 }  // namespace fastretina

@@ -9,10 +9,11 @@ namespace fastretina {
 
 // Throws InvalidArgument.
 void check_refine(const RidgeMap& fixed, const RidgeMap& moving, const RefineOptions& options);
+void check_correlation(int row_step);
 
 namespace refine_math {
 
-inline Frame frame_of(const RidgeMap& moving) {
+FR_HD Frame frame_of(const RidgeMap& moving) {
   const View<RidgePixel> plane = moving.level[kRidgeLevels - 1];
   return {plane.width / 2.0, plane.height / 2.0, std::fmax(std::fmax(plane.width, plane.height) / 2.0, 1.0)};
 }
@@ -35,22 +36,40 @@ FR_HD double frame_shift(const Transform& a, const Transform& b, const View<cons
   return most;
 }
 
+// What the rows of a lattice share. Nothing to add up: moving_width is 0.
+FR_HD refine_kernels::LatticeJob lattice_job(const RidgeMap& fixed, const RidgeMap& moving, const Transform& T) {
+  const View<RidgePixel> f = fixed.level[kRidgeLevels - 1], m = moving.level[kRidgeLevels - 1];
+  const Frame frame = frame_of(moving);
+  const TransformKind kind = T.kind > TransformKind::affine ? T.kind : TransformKind::affine;  // holds a similarity
+  Model model;
+  refine_kernels::LatticeJob job{};
+  if (f.width < 2 || f.height < 2 || m.empty() || !model_of(T, kind, frame, model)) return job;
+  job.fixed = f.data, job.stride = f.stride, job.width = f.width, job.height = f.height, job.moving_width = m.width;
+  job.map = float_map(model, 1);
+  job.u0 = static_cast<float>(-frame.cx / frame.radius), job.du = static_cast<float>(2 / frame.radius);
+  return job;
+}
+
+FR_HD float lattice_v(const RidgeMap& moving, int y) {
+  const Frame frame = frame_of(moving);
+  return static_cast<float>((y - frame.cy) / frame.radius);
+}
+
 constexpr int kMinLattice = 32;
 
-// From the sums over the lattice, and that of its rows; 0 where there is too little. overlap_px: NULL, or how many
-// MOVING pixels land inside.
-FR_HD double correlation(const double* s, double sum_y, const Transform& T, int row_step, int* overlap_px) {
+// From the sums over the lattice, and that of its rows; 0 where there is too little.
+FR_HD RidgeCorrelation correlation(const double* s, double sum_y, const Transform& T, int row_step) {
   using namespace refine_kernels;
   const double n = s[kN];
-  if (overlap_px != nullptr) *overlap_px = static_cast<int>(2 * row_step * n);
-  if (n < kMinLattice) return 0;
+  const int overlap_px = static_cast<int>(2 * row_step * n);
+  if (n < kMinLattice) return {0, overlap_px};
   const Turn turn = turn_at(T, {2 * s[kX] / n, sum_y / n});
   const double product =
       s[kFM] - s[kF] * s[kM] / n + turn.m00 * s[kCC] + turn.m01 * s[kCS] + turn.m10 * s[kSC] + turn.m11 * s[kSS];
   const double ff = s[kFF] - s[kF] * s[kF] / n + s[kVF], mm = s[kMM] - s[kM] * s[kM] / n + s[kVM];
-  if (!(ff > 1e-6 * n) || !(mm > 1e-6 * n)) return 0;
+  if (!(ff > 1e-6 * n) || !(mm > 1e-6 * n)) return {0, overlap_px};
   const double r = product / std::sqrt(ff * mm);
-  return r < -1 ? -1 : r > 1 ? 1 : r;
+  return {r < -1 ? -1 : r > 1 ? 1 : r, overlap_px};
 }
 
 // The result is better than the start.

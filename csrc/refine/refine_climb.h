@@ -105,7 +105,7 @@ class Climb {
   FR_HD const Model& model() const { return model_; }
   FR_HD int iterations() const { return iterations_; }
 
-  FR_HD void tell(const double* sums) {
+  FR_HD_CALL void tell(const double* sums) {
     const Normal then = normal_of(sums, next_);
     if (!started_) {
       started_ = true;

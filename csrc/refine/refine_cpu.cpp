@@ -1,4 +1,4 @@
-// refine() and ridge_correlation(): the order of things. A level's work is in refine_level_cpu.cpp.
+// refine(): the order of things. A level's work is in refine_level_cpu.cpp.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -17,8 +17,6 @@ namespace {
 
 using namespace refine_math;
 using namespace refine_kernels;
-
-constexpr int kRowGrain = 16;
 
 View<RidgePixel> finest(const RidgeMap& map) { return map.level[kRidgeLevels - 1]; }
 
@@ -83,46 +81,14 @@ void check_refine(const RidgeMap& fixed, const RidgeMap& moving, const RefineOpt
 
 namespace cpu {
 
-double ridge_correlation(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
-                         const Transform& T, int row_step, int* overlap_px) {
-  require(row_step >= 1, "row_step", std::to_string(row_step), "1 or more");
-  const auto f = finest(fixed), m = finest(moving);
-  if (overlap_px != nullptr) *overlap_px = 0;
-  Model model;
-  const Frame frame = frame_of(moving);
-  const TransformKind kind = std::max(T.kind, TransformKind::affine);  // similarity or not: the numbers are the same
-  if (f.width < 2 || f.height < 2 || m.empty() || !model_of(T, kind, frame, model)) return 0;
-
-  const Workspace::Frame scratch(workspace);
-  const int rows = (m.height + row_step - 1) / row_step;
-  double* row_sums = workspace.take<double>(static_cast<std::size_t>(rows * kLatticeSums));
-  LatticeJob job{};
-  job.fixed = f.data, job.stride = f.stride, job.width = f.width, job.height = f.height, job.moving_width = m.width;
-  job.map = float_map(model, 1);
-  job.u0 = static_cast<float>(-frame.cx / frame.radius), job.du = static_cast<float>(2 / frame.radius);
-  context.parallel_for(rows, kRowGrain, [&](int begin, int end, int) {
-    for (int i = begin; i < end; ++i) {
-      LatticeJob row = job;
-      row.moving = m.row(row_step * i);
-      row.v = static_cast<float>((row_step * i - frame.cy) / frame.radius);
-      lattice_row(row, row_sums + i * kLatticeSums);
-    }
-  });
-  double s[kLatticeSums] = {}, sum_y = 0;
-  for (int i = 0; i < rows; ++i) {
-    for (int k = 0; k < kLatticeSums; ++k) s[k] += row_sums[i * kLatticeSums + k];
-    sum_y += row_sums[i * kLatticeSums + kN] * row_step * i;
-  }
-  return correlation(s, sum_y, T, row_step, overlap_px);
-}
-
 void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
             const Transform& start, const RefineOptions& options, Refinement* out) {
   check_refine(fixed, moving, options);
   *out = {};
   out->T_fixed_moving = start;
-  int overlap_px = 0;
-  out->score_before = out->score_after = ridge_correlation(context, workspace, fixed, moving, start, kRidgeRowStep, &overlap_px);
+  RidgeCorrelation before, after;
+  ridge_correlation(context, workspace, fixed, moving, {&start, 1}, kRidgeRowStep, &before);
+  out->score_before = out->score_after = before.score;
   const TransformKind kind = refined_kind(start, options);
   Transform result;
   if (!climb(context, workspace, fixed, moving, start, kind, options, result, *out)) {
@@ -130,12 +96,12 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
     out->shift_px = 0;
     return;
   }
-  const double score = ridge_correlation(context, workspace, fixed, moving, result, kRidgeRowStep, nullptr);
-  if (!(score > out->score_before)) {
+  ridge_correlation(context, workspace, fixed, moving, {&result, 1}, kRidgeRowStep, &after);
+  if (!(after.score > before.score)) {
     out->shift_px = 0;
     return;
   }
-  accept(result, score, overlap_px, options, *out);
+  accept(result, after.score, before.overlap_px, options, *out);
 }
 
 }  // namespace cpu

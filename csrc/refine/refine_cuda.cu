@@ -1,4 +1,4 @@
-// refine() and ridge_correlation() on the device. A level: one block chooses its points; then every block sums its
+// refine() on the device. A level: one block chooses its points; then every block sums its
 // chunk of them for the model that the climb (refine_climb.h) asks for, and the last one to finish tells the climb. As
 // the host cannot know how many measurements a climb takes, kLaunches of them are queued (those behind the end return
 // at once) and a kernel of one block does whatever is left.
@@ -26,7 +26,7 @@ struct State {
   Refinement out;
   Transform result;
   double furthest;
-  int overlap_px;
+  RidgeCorrelation before, after;
   int finished;  // blocks of a measurement
   bool stopped;  // a bound was hit, or there is nothing to refine on
 };
@@ -43,76 +43,12 @@ struct Points {
   double* sums = nullptr;  // kMaxSums a chunk
 };
 
-// --- correlation ------------------------------------------------------------------------------------------------
-// Half a warp a row of the lattice: a lane adds up every sixteenth point, as the CPU twin's lanes do.
-__global__ void lattice_kernel(Maps maps, const Transform* T, int row_step, double* row_sums) {
-  const View<const RidgePixel> f = maps.finest(maps.fixed), m = maps.finest(maps.moving);
-  const int lane = static_cast<int>(threadIdx.x) % kLanes,
-            i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) / kLanes;
-  const int y = row_step * i;
-  float s[kLatticeSums] = {};
-  Model model;
-  const TransformKind kind = T->kind > TransformKind::affine ? T->kind : TransformKind::affine;
-  if (y < m.height && f.width >= 2 && f.height >= 2 && model_of(*T, kind, maps.frame, model)) {
-    LatticeJob job{};
-    job.fixed = f.data, job.stride = f.stride, job.width = f.width, job.height = f.height, job.moving_width = m.width;
-    job.map = float_map(model, 1);
-    job.u0 = static_cast<float>(-maps.frame.cx / maps.frame.radius), job.du = static_cast<float>(2 / maps.frame.radius);
-    job.v = static_cast<float>((y - maps.frame.cy) / maps.frame.radius);
-    constexpr int kSteps = kTile / kLanes;
-    for (int x0 = lane; x0 < (m.width + 1) / 2; x0 += kTile) {
-      float fs[kSteps], ms[kSteps];  // these squares follow those of the cosines, tile by tile
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k) {
-        const int x = x0 + k * kLanes;
-        fs[k] = ms[k] = 0;
-        if (x >= (m.width + 1) / 2) continue;
-        const auto column = static_cast<float>(x);
-        const LatticePoint p = lattice_point(job, m.row(y)[2 * x], column);
-        s[kN] += p.on, s[kX] = fmaf(p.on, column, s[kX]), s[kF] += p.f, s[kM] += p.m;
-        s[kFF] = fmaf(p.f, p.f, s[kFF]), s[kMM] = fmaf(p.m, p.m, s[kMM]), s[kFM] = fmaf(p.f, p.m, s[kFM]);
-        s[kCC] = fmaf(p.fc, p.mc, s[kCC]), s[kSS] = fmaf(p.fs, p.ms, s[kSS]);
-        s[kCS] = fmaf(p.fc, p.ms, s[kCS]), s[kSC] = fmaf(p.fs, p.mc, s[kSC]);
-        s[kVF] = fmaf(p.fc, p.fc, s[kVF]), s[kVM] = fmaf(p.mc, p.mc, s[kVM]);
-        fs[k] = p.fs, ms[k] = p.ms;
-      }
-#pragma unroll
-      for (int k = 0; k < kSteps; ++k) s[kVF] = fmaf(fs[k], fs[k], s[kVF]), s[kVM] = fmaf(ms[k], ms[k], s[kVM]);
-    }
-  }
-  for (int k = 0; k < kLatticeSums; ++k) {
-    double sum = 0;
-    for (int l = 0; l < kLanes; ++l)
-      sum += static_cast<double>(__shfl_sync(kAllLanes, s[k], (static_cast<int>(threadIdx.x) & 16) + l));
-    if (lane == 0 && y < m.height) row_sums[i * kLatticeSums + k] = sum;
-  }
-}
-
-// From the row sums, by one thread.
-__device__ double correlation_of(const Maps& maps, const Transform& T, int row_step, const double* row_sums,
-                                 int* overlap_px) {
-  const View<const RidgePixel> m = maps.finest(maps.moving);
-  double s[kLatticeSums] = {}, sum_y = 0;
-  for (int i = 0; row_step * i < m.height; ++i) {
-    for (int k = 0; k < kLatticeSums; ++k) s[k] += row_sums[i * kLatticeSums + k];
-    sum_y += row_sums[i * kLatticeSums + kN] * row_step * i;
-  }
-  return correlation(s, sum_y, T, row_step, overlap_px);
-}
-
-void launch_lattice(const Context& context, const Maps& maps, const Transform* T, int row_step, double* row_sums) {
-  const int rows = (maps.finest(maps.moving).height + row_step - 1) / row_step;
-  launch(context, blocks_for(rows, kThreads / kLanes), kThreads, lattice_kernel, maps, T, row_step, row_sums);
-}
-
 // --- the order of things ----------------------------------------------------------------------------------------
-__global__ void begin_kernel(Maps maps, const Transform* start, RefineOptions options, const double* row_sums,
-                             State* state) {
+__global__ void begin_kernel(Maps maps, const Transform* start, RefineOptions options, State* state) {
   State& s = *state;
   s.out = {};
   s.out.T_fixed_moving = *start;
-  s.overlap_px = 0;
-  s.out.score_before = s.out.score_after = correlation_of(maps, *start, kRidgeRowStep, row_sums, &s.overlap_px);
+  s.out.score_before = s.out.score_after = s.before.score;
   s.furthest = 0;
   s.finished = 0;
   s.stopped = !model_of(*start, refined_kind(*start, options), maps.frame, s.model);
@@ -353,13 +289,11 @@ __global__ void settle_kernel(Maps maps, const Transform* start, RefineOptions o
                 frame_shift(*start, s.result, maps.finest(maps.moving)) <= options.max_frame_shift_px);
 }
 
-__global__ void end_kernel(Maps maps, RefineOptions options, const double* row_sums, State* state, Refinement* out) {
+__global__ void end_kernel(RefineOptions options, State* state, Refinement* out) {
   State& s = *state;
   s.out.refused = s.stopped;
-  double score = s.out.score_before;
-  if (!s.stopped) score = correlation_of(maps, s.result, kRidgeRowStep, row_sums, nullptr);
-  if (score > s.out.score_before)
-    accept(s.result, score, s.overlap_px, options, s.out);
+  if (!s.stopped && s.after.score > s.before.score)
+    accept(s.result, s.after.score, s.before.overlap_px, options, s.out);
   else
     s.out.shift_px = 0;
   *out = s.out;
@@ -376,16 +310,14 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
   const Maps maps{fixed, moving, frame_of(moving)};
   const int most = moving.capacity, chunks = most / kChunk + 1;
   State* state = workspace.take<State>(1);
-  const int rows = (maps.finest(moving).height + kRidgeRowStep - 1) / kRidgeRowStep;
-  double* row_sums = workspace.take<double>(static_cast<std::size_t>(rows * kLatticeSums));
   Points points;
   for (float** array :
        {&points.x, &points.y, &points.set.u, &points.set.v, &points.set.m[0], &points.set.m[1], &points.set.m[2]})
     *array = workspace.take<float>(static_cast<std::size_t>(most + kLanes));
   points.sums = workspace.take<double>(static_cast<std::size_t>(chunks) * kMaxSums);
 
-  launch_lattice(context, maps, &start, kRidgeRowStep, row_sums);
-  launch(context, 1, 1, begin_kernel, maps, &start, options, row_sums, state);
+  ridge_correlation(context, workspace, fixed, moving, {&start, 1}, kRidgeRowStep, &state->before);
+  launch(context, 1, 1, begin_kernel, maps, &start, options, state);
   for (int k = options.first_level; k < kRidgeLevels; ++k) {
     const View<const RidgePixel> f = fixed.level[k], m = moving.level[k];
     if (std::min({f.width, f.height, m.width, m.height}) < 2) {
@@ -398,8 +330,8 @@ void refine(const Context& context, Workspace& workspace, const RidgeMap& fixed,
     launch(context, 1, kThreads, finish_kernel, f, points, state);
   }
   launch(context, 1, 1, settle_kernel, maps, &start, options, state);
-  launch_lattice(context, maps, &state->result, kRidgeRowStep, row_sums);
-  launch(context, 1, 1, end_kernel, maps, options, row_sums, state, out);
+  ridge_correlation(context, workspace, fixed, moving, {&state->result, 1}, kRidgeRowStep, &state->after);
+  launch(context, 1, 1, end_kernel, options, state, out);
 }
 
 }  // namespace fastretina::cuda

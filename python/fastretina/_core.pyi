@@ -1,4 +1,4 @@
-# The compiled core. Its functions check their arguments when called; ops.py gives them types.
+# The compiled core. Its functions check their arguments when called; fastretina.ops gives them types.
 from typing import Any
 
 def __getattr__(name: str) -> Any: ...

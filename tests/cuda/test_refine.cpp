@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/backend.h"
+#include "core/error.h"
 #include "core/rng.h"
 #include "core/transform.h"
 #include "device.h"
@@ -86,6 +87,26 @@ Refinement check(Device& device, const Held& fixed, const Held& moving, const Tr
   return expected;
 }
 
+// The same bits: of several transforms at once as of each.
+void check_correlation(Device& device, const Held& fixed, const Held& moving, const std::vector<Transform>& transforms,
+                       int row_step, bool overlaps) {
+  const Context context(1);
+  static Workspace workspace;
+  const std::size_t n = transforms.size();
+  const Array<Transform> on_device(transforms);
+  const Array<RidgeCorrelation> out(n);
+  cuda_backend()->ridge_correlation(device.context, device.workspace, fixed.on_device, moving.on_device,
+                                    {on_device.data(), n}, row_step, out.data());
+  const std::vector<RidgeCorrelation> got = out.get();
+  for (std::size_t i = 0; i < n; ++i) {
+    RidgeCorrelation expected;
+    cpu::ridge_correlation(context, workspace, fixed.map, moving.map, {&transforms[i], 1}, row_step, &expected);
+    CHECK(got[i].score == expected.score && got[i].overlap_px == expected.overlap_px);
+    if (overlaps && i == 0) CHECK(expected.score > 0.1 && expected.overlap_px > 1000);
+    if (!overlaps) CHECK(expected.score == 0 && expected.overlap_px < 100);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -96,6 +117,20 @@ int main() {
   Transform start;
   start.kind = TransformKind::similarity;
   start.p[2] = 1;
+  std::vector<Transform> several(5, start);
+  several[1].p[1] = 0.1, several[1].p[5] = 20;
+  several[2] = {TransformKind::quadratic, {2, 1, 0, 1e-4, 0, 0, -1, 0, 1, 0, 1e-4, 0}};
+  several[3] = {TransformKind::homography, {1, 0, 0, 0, 1, 0, 1e-4, 0, 1}};
+  several[4].p[0] = several[4].p[4] = 0;  // singular
+  for (const int row_step : {1, 2, 7}) check_correlation(device, fixed, moving, several, row_step, true);
+  check_correlation(device, fixed, moving, {}, 2, true);
+  bool refused = false;
+  try {
+    check_correlation(device, fixed, moving, several, 0, true);
+  } catch (const InvalidArgument&) {
+    refused = true;
+  }
+  CHECK(refused);
   for (int kind = 1; kind <= 4; ++kind) {
     RefineOptions options;
     options.kind = static_cast<TransformKind>(kind);
@@ -113,5 +148,8 @@ int main() {
   for (const auto& [w, h] : {std::pair{1, 1}, {2, 3}, {5, 4}, {9, 17}}) {
     const Held small(scene(w, h, 0, 0, 0, 1), w, h);
     CHECK(check(device, small, small, {}, {}).refused);
+    check_correlation(device, small, small, std::vector<Transform>(2), 1, false);
+    check_correlation(device, fixed, small, std::vector<Transform>(1), 2, false);
+    check_correlation(device, small, fixed, std::vector<Transform>(1), 2, false);
   }
 }

@@ -1,3 +1,4 @@
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <cstdio>
@@ -18,17 +19,24 @@ constexpr int kWarp = 32, kMostThreads = 1024;
 
 enum class State { ready, at_warp, at_block, done };
 
-struct Fiber {
+// ucontext begins a fiber; after that jumps switch, which make no system call. AddressSanitizer follows contexts only.
+struct Place {
   ucontext_t context;
+  jmp_buf jump;
+};
+
+struct Fiber {
+  Place place;
   std::unique_ptr<char[]> stack;
   State state = State::done;
   dim3 index;
   void* fake_stack = nullptr;
+  bool begun = false;
 };
 
 struct Block {
   std::vector<Fiber> fibers{kMostThreads};
-  ucontext_t scheduler;
+  Place scheduler;
   int count = 0, running = 0;
   const std::function<void()>* kernel = nullptr;
   alignas(64) std::byte slots[kMostThreads][64];
@@ -41,34 +49,48 @@ Block& block() {
 }
 
 #if defined(__SANITIZE_ADDRESS__)
+constexpr bool kFibersStay = false;
 const void* scheduler_stack = nullptr;
 std::size_t scheduler_size = 0;
-void before_switch(void** fake, const void* stack, std::size_t size) {
-  __sanitizer_start_switch_fiber(fake, stack, size);
-}
-void after_switch(void* fake, const void** stack, std::size_t* size) {
-  __sanitizer_finish_switch_fiber(fake, stack, size);
-}
-#else
-const void* scheduler_stack = nullptr;
-std::size_t scheduler_size = 0;
-void before_switch(void**, const void*, std::size_t) {}
-void after_switch(void*, const void**, std::size_t*) {}
-#endif
 
 void to_scheduler(State state) {
   Block& b = block();
   Fiber& own = b.fibers[static_cast<std::size_t>(b.running)];
   own.state = state;
-  before_switch(state == State::done ? nullptr : &own.fake_stack, scheduler_stack, scheduler_size);
-  swapcontext(&own.context, &b.scheduler);
-  after_switch(own.fake_stack, nullptr, nullptr);
+  __sanitizer_start_switch_fiber(state == State::done ? nullptr : &own.fake_stack, scheduler_stack, scheduler_size);
+  swapcontext(&own.place.context, &b.scheduler.context);
+  __sanitizer_finish_switch_fiber(own.fake_stack, nullptr, nullptr);
 }
+void begun() { __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_size); }
+void enter(Fiber& fiber) {
+  void* fake = nullptr;
+  __sanitizer_start_switch_fiber(&fake, fiber.stack.get(), kStackBytes);
+  swapcontext(&block().scheduler.context, &fiber.place.context);
+  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+}
+#else
+constexpr bool kFibersStay = true;  // one that has done a kernel goes on with the next
+
+void to_scheduler(State state) {
+  Block& b = block();
+  Fiber& own = b.fibers[static_cast<std::size_t>(b.running)];
+  own.state = state;
+  if (_setjmp(own.place.jump) == 0) _longjmp(b.scheduler.jump, 1);
+}
+void begun() {}
+void enter(Fiber& fiber) {
+  if (_setjmp(block().scheduler.jump) != 0) return;
+  if (std::exchange(fiber.begun, true)) _longjmp(fiber.place.jump, 1);
+  setcontext(&fiber.place.context);
+}
+#endif
 
 void fiber_main() {
-  after_switch(nullptr, &scheduler_stack, &scheduler_size);
-  (*block().kernel)();
-  to_scheduler(State::done);
+  begun();
+  for (;;) {
+    (*block().kernel)();
+    to_scheduler(State::done);
+  }
 }
 
 void resume(int i) {
@@ -76,10 +98,7 @@ void resume(int i) {
   Fiber& fiber = b.fibers[static_cast<std::size_t>(i)];
   b.running = i;
   threadIdx = fiber.index;
-  void* fake = nullptr;
-  before_switch(&fake, fiber.stack.get(), kStackBytes);
-  swapcontext(&b.scheduler, &fiber.context);
-  after_switch(fake, nullptr, nullptr);
+  enter(fiber);
 }
 
 // Frees those that wait for one another in [begin, end). False where one of them is elsewhere.
@@ -103,16 +122,18 @@ void run_block(dim3 size, const std::function<void()>& kernel) {
   b.kernel = &kernel;
   for (int i = 0; i < b.count; ++i) {
     Fiber& f = b.fibers[static_cast<std::size_t>(i)];
-    if (!f.stack) f.stack.reset(new char[kStackBytes]);
     const auto at = static_cast<unsigned>(i);
     f.index = dim3(at % size.x, at / size.x % size.y, at / size.x / size.y);
     f.state = State::ready;
+    if (f.stack && kFibersStay) continue;
+    if (!f.stack) f.stack.reset(new char[kStackBytes]);
     f.fake_stack = nullptr;
-    getcontext(&f.context);
-    f.context.uc_stack.ss_sp = f.stack.get();
-    f.context.uc_stack.ss_size = kStackBytes;
-    f.context.uc_link = nullptr;
-    makecontext(&f.context, fiber_main, 0);
+    ucontext_t& start = f.place.context;
+    getcontext(&start);
+    start.uc_stack.ss_sp = f.stack.get();
+    start.uc_stack.ss_size = kStackBytes;
+    start.uc_link = nullptr;
+    makecontext(&start, fiber_main, 0);
   }
   for (;;) {
     bool alive = false, moved = false;
@@ -167,7 +188,7 @@ int captures = 0;
 }
 
 cudaError_t enqueue(Stream* stream, std::function<void()> work) {
-  if (stream && stream->capture)
+  if (stream && stream != cudaStreamLegacy && stream != cudaStreamPerThread && stream->capture)
     stream->capture->work.push_back(std::move(work));
   else
     work();
@@ -203,6 +224,7 @@ const char* cudaGetErrorString(cudaError_t status) {
                                                : "not permitted while a stream is captured";
 }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+cudaError_t cudaSetDevice(int) { return cudaSuccess; }
 cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   return *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9 : 0, cudaSuccess;
@@ -220,6 +242,16 @@ cudaError_t cudaFree(void* memory) {
   return std::free(memory), cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
+// Memory in a stream's order, and events: work is done when it is queued.
+cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) { return cudaMallocHost(memory, bytes); }
+cudaError_t cudaFreeAsync(void* memory, cudaStream_t) { return cudaFree(memory); }
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const void*) {
+  return *attributes = {cudaMemoryTypeDevice, 0}, cudaSuccess;
+}
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = nullptr, cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
 }

@@ -51,5 +51,5 @@ class OpenVINOEngine:
 
     def run(self, plane: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """``(H, W)`` float32 -> maps ``(2, H/4, W/4)``, descriptors ``(D, H/4, W/4)``: valid until the next run."""
-        self._request.infer([plane[None, None]], share_inputs=True)
+        self._request.infer([plane[None, None]], share_inputs=True, share_outputs=True)  # else the maps are copied
         return self._request.get_output_tensor(0).data[0], self._request.get_output_tensor(1).data[0]

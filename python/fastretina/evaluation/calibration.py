@@ -1,8 +1,9 @@
 """Fits the confidence: features of registrations and whether each succeeded -> the weights of a ``ConfidenceModel``.
 
-usage: python -m fastretina.evaluation.calibration ROWS.json [ROWS.json ...]
-ROWS.json ...: lists of objects with the keys of ``FEATURES`` and ``success``. Prints the table for a manifest
-(csrc/quality/quality.h holds the default network's), and how good the fit is on rows it has not seen.
+usage: python -m fastretina.evaluation.calibration ROWS.json [ROWS.json ...] [--judge ROWS.json ...] [--plot FILE.png]
+ROWS.json ...: lists of objects with the keys of ``FEATURES`` and ``success`` (``training/outcomes.py`` writes them).
+Prints the table for a manifest (csrc/quality/quality.h holds the default network's), and how good the fit is on rows it
+has not seen: those of ``--judge``, else by cross-validation.
 """
 
 from __future__ import annotations
@@ -18,8 +19,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastretina.errors import InvalidInput
 from fastretina.evaluation.metrics import auroc, calibration_error
+from fastretina.evaluation.plots import reliability_plot
+from fastretina.evaluation.run import SILENT_PX
+from fastretina.io import write_bytes
 
 Floats = NDArray[np.float64]
+Row = dict[str, Any]
+ACCEPTED = 0.5  # the confidence from which a result is accepted; Options in csrc/quality/quality.h
 
 # Name and the sign that its weight may have: +1 more is better, -1 less is better.
 FEATURES = {
@@ -141,20 +147,47 @@ def as_table(calibration: Calibration) -> str:
     return "\n".join(["[confidence]", *(f"{name} = {float(value):.6g}" for name, value in rows)])
 
 
+def judged(confidence: Floats, rows: Sequence[Row]) -> str:
+    """What a confidence is worth on rows that it was not fitted to."""
+    success = np.array([float(row["success"]) for row in rows])
+    accepted = [row for row, c in zip(rows, confidence, strict=True) if c >= ACCEPTED]
+    silent = sum(row["wrong"] or row["error_px"] is None or row["error_px"] >= SILENT_PX for row in accepted)
+    wrong = [c for row, c in zip(rows, confidence, strict=True) if row["wrong"]]
+    return (
+        f"{len(rows)} unseen rows, {int(success.sum())} right within 5 px, {len(wrong)} of different eyes: "
+        f"AUROC {auroc(confidence, success):.4f}, calibration error {calibration_error(confidence, success):.4f}; "
+        f"{len(accepted)} accepted, {silent} of them off by {SILENT_PX:.0f} px or wrong; "
+        f"highest of different eyes {max(wrong, default=0):.2f}"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("rows", type=Path, nargs="+")
+    parser.add_argument("--judge", type=Path, nargs="+", default=[], metavar="ROWS.json")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="confidence against outcome (needs matplotlib)")
     parser.add_argument("--folds", type=int, default=5)
     args = parser.parse_args(arguments)
-    rows = [row for path in args.rows for row in json.loads(path.read_text())]
+    rows = _read(args.rows)
     x, y = np.array([features_of(row) for row in rows]), np.array([float(row["success"]) for row in rows])
     signs = list(FEATURES.values())
-    print(as_table(fit(x, y, signs)))
-    unseen = cross_validated(x, y, signs, args.folds)
-    print(
-        f"{len(y)} rows, {int(y.sum())} successes; on unseen rows: "
-        f"AUROC {auroc(unseen, y):.4f}, calibration error {calibration_error(unseen, y):.4f}"
-    )
+    found = fit(x, y, signs)
+    print(as_table(found))
+    unseen, confidence = rows, cross_validated(x, y, signs, args.folds)
+    if args.judge:
+        unseen = _read(args.judge)
+        confidence = found.confidence([features_of(row) for row in unseen])
+    print(f"fitted to {len(rows)} rows, {int(y.sum())} right; {judged(confidence, unseen)}")
+    if args.plot:
+        shown = [
+            {"method": "unseen", "confidence": float(c), "good": row["success"]}
+            for row, c in zip(unseen, confidence, strict=True)
+        ]
+        write_bytes(args.plot, reliability_plot(shown))
+
+
+def _read(paths: Sequence[Path]) -> list[Row]:
+    return [row for path in paths for row in json.loads(path.read_text())]
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from fastretina.types import Registration
 
 CF, FA, OCTA = ("CF", "CF_gray"), ("FA", "FA/ICGA", "ICGA"), ("OCTA",)
 COLOUR = (("CF", "CF"),)
+CF_OCTA = (("CF", "OCTA"), ("OCTA", "CF"))
 TYPES = tuple((a, b) for a in ("CF", "FA", "IR", "FAF", "OCTA") for b in ("CF", "FA", "IR", "FAF", "OCTA") if a != b)
 
 
@@ -68,17 +69,32 @@ TABLES: dict[str, Table] = {
         _of_method("retina", "superpoint+mnn", "glampoints", "rootsift", "sift"),
         (Suite("synthetic CF-FA", modalities=(("CF", "FA"), ("FA", "CF"))),),
         _between("CF-FA", CF, FA),
-        ("n", "ME<5", "max<10", "Rep", "MIR", "refused", "silent", "median ms"),
+        ("n", "ME<5", "max<10", "Rep", "MIR", "refused", "silent", "CPU ms"),
     ),
     "B": Table(
-        _of_method("retina", "sift", "superpoint+mnn", "superpoint+superglue"),
-        (Suite("synthetic CF-OCTA", modalities=(("CF", "OCTA"), ("OCTA", "CF"))),),
+        {
+            **_of_method("retina", "sift"),
+            "sift, translated": {"method": "sift", "translate": "cf-octa"},
+            **_of_method("superpoint+mnn"),
+            "superpoint+mnn, translated": {"method": "superpoint+mnn", "translate": "cf-octa"},
+            **_of_method("superpoint+superglue"),
+            "superpoint+superglue, translated": {"method": "superpoint+superglue", "translate": "cf-octa"},
+            **_of_method("arbicon"),
+        },
+        (
+            Suite("synthetic CF-OCTA", modalities=CF_OCTA),
+            Suite("synthetic CF-OCTA, one field", modalities=CF_OCTA, cropped=True),
+        ),
         _between("CF-OCTA", CF, OCTA),
-        ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "median ms"),
+        ("n", "MSE", "RMSE", "failed", "refused", "silent", "median px", "CPU ms"),
         vessel_maps=True,
     ),
     "C": Table(
-        _of_method("retina", "superpoint+superglue", "sift"),
+        {
+            **_of_method("retina", "retina+superglue", "superpoint+superglue"),
+            "superpoint+superglue, pruned": {"method": "superpoint+superglue", "prune": "on"},
+            **_of_method("sift"),
+        },
         (
             Suite("healthy", modalities=COLOUR, health="healthy"),
             Suite("diseased, one type", modalities=COLOUR, health="diseased"),
@@ -87,7 +103,7 @@ TABLES: dict[str, Table] = {
             Suite("diseased, two types, later", modalities=TYPES, health="later"),
         ),
         lambda fixed, moving: "real, one type" if _type(fixed) == _type(moving) else "real, two types",
-        ("n", "ME<5", "ME<10", "median px", "MIR", "refused", "silent", "median ms"),
+        ("n", "ME<5", "ME<10", "median px", "MIR", "refused", "silent", "CPU ms"),
     ),
 }
 
@@ -133,6 +149,7 @@ class Gallery:
 
     def __init__(self, folder: str | os.PathLike[str], of_each: int = 4, side_px: int = 288) -> None:
         self.folder, self.of_each, self.side_px = Path(folder), of_each, side_px
+        self.folder.mkdir(parents=True, exist_ok=True)  # now, and not when all is done: OSError if it cannot be
         self._tiles: dict[str, dict[str, dict[str, NDArray[np.uint8]]]] = {}  # kind -> pair -> method
 
     def __call__(self, method: str, case: Case, result: Registration) -> Row:

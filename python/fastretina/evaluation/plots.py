@@ -24,17 +24,32 @@ def plot(rows: Sequence[Row]) -> bytes:
     Share of pairs below an error, a curve a method (with one method: a curve a kind of case); share of good candidates
     against confidence, of the methods that give one, in bins of equal count; error against time, refused pairs on top.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EngineError("plots: matplotlib is not installed; remedy: pip install 'fastretina[train]'") from error
-    figure = Figure(figsize=(15, 4.6), layout="constrained")
+    figure = _figure(15)
     success, reliability, times = figure.subplots(1, 3)
     right = [r for r in rows if not r["wrong"]]
     if right:
         _success(success, right)
         _times(times, [r for r in right if not np.isnan(r["ms"])])
     _reliability(reliability, rows)
+    return _png(figure)
+
+
+def reliability_plot(rows: Sequence[Row]) -> bytes:
+    """The middle panel alone: rows need ``method``, ``confidence`` and ``good``."""
+    figure = _figure(5)
+    _reliability(figure.subplots(), rows)
+    return _png(figure)
+
+
+def _figure(width: float) -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EngineError("plots: matplotlib is not installed; remedy: pip install 'fastretina[train]'") from error
+    return Figure(figsize=(width, 4.6), layout="constrained")
+
+
+def _png(figure: Any) -> bytes:
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=110)
     return out.getvalue()

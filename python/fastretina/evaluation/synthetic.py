@@ -25,17 +25,22 @@ MAX_FIELD_RATIO = 3.0
 
 _FIRST_EYE = 10_000_000  # training and tests take smaller numbers
 _POINTS = 2000  # about how many of the visible points the error is a mean of
+_MARGIN = 0.1  # around what a cropped image shares with the other, of its size
 _MIN_POINTS = 100  # seen by both, of these: 5 % of the frame
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What is drawn: the kind that its cases bear, and between which modalities (empty: any two different ones)."""
+    """What is drawn: the kind that its cases bear, and between which modalities (empty: any two different ones).
+
+    ``cropped``: the image that shows more is cut to what the other one shows, and a tenth more to each side.
+    """
 
     kind: str
     geometry: str = "homography"
     modalities: tuple[tuple[str, str], ...] = ()
     health: str = "any"
+    cropped: bool = False
 
 
 def synthetic_cases(geometries: Sequence[str], count: int, seed: int = 0) -> Iterator[Case]:
@@ -72,7 +77,8 @@ def _of_suite(suite: Suite, count: int, seed: int) -> Iterator[Case]:
         goal = _target(pair)
         if len(goal.moving) >= _MIN_POINTS and max(ratio := _scale(pair), 1 / ratio) <= MAX_FIELD_RATIO:
             name = f"{suite.kind[:5]}_{number - _FIRST_EYE:05d}"
-            yield Case(name, suite.kind, f"{fixed}>{moving}", pair.fixed, pair.moving, goal)
+            case = Case(name, suite.kind, f"{fixed}>{moving}", pair.fixed, pair.moving, goal)
+            yield _cropped(case, ratio < 1) if suite.cropped else case
             made += 1
         number += 1
 
@@ -85,6 +91,25 @@ def _target(pair: SyntheticPair) -> Target:
     seen = pair.visible[y, x]
     points = np.stack([x[seen], y[seen]], axis=1).astype(np.float64)
     return Target(points, pair.truth(points), pair.truth if isinstance(pair.truth, Transform) else None)
+
+
+def _cropped(case: Case, fixed: bool) -> Case:
+    """FIXED, else MOVING, cut to the points of the target and a margin."""
+    assert case.target is not None
+    goal, image = case.target, case.fixed if fixed else case.moving
+    points = goal.fixed if fixed else goal.moving
+    low, high = points.min(0), points.max(0)
+    margin = _MARGIN * (high - low)
+    left, top = np.maximum(low - margin, 0).astype(int)
+    right, bottom = np.minimum(high + margin + 1, image.shape[1::-1]).astype(int)
+    part = np.ascontiguousarray(image[top:bottom, left:right])
+    if fixed:
+        shift = Transform.from_matrix([[1, 0, -left], [0, 1, -top]])
+        truth = shift @ goal.truth if goal.truth else None
+        return replace(case, fixed=part, target=replace(goal, fixed=goal.fixed - (left, top), truth=truth))
+    shift = Transform.from_matrix([[1, 0, left], [0, 1, top]])
+    truth = goal.truth @ shift if goal.truth else None
+    return replace(case, moving=part, target=replace(goal, moving=goal.moving - (left, top), truth=truth))
 
 
 def _scale(pair: SyntheticPair) -> float:

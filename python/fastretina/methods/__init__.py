@@ -190,3 +190,20 @@ def _cyclegan_superpoint_superglue(config: Config, threads: int) -> Pipeline:
     from fastretina.methods import superglue
 
     return superglue.pipeline("superpoint", config, threads, translate=("cf-octa", "cf-fa"))
+
+
+@method(
+    "arbicon",
+    "document B: one network compares both images densely, affine map and smooth field; moderate turns and scales",
+    weights=("arbicon.safetensors",),
+    options=("transform",),
+    needs_torch=True,
+)
+def _arbicon(config: Config, threads: int) -> Pipeline:
+    from fastretina.methods import arbicon
+    from fastretina.networks.arbicon import Arbicon, ArbiconSize
+    from fastretina.networks.weight_files import load_weights
+
+    file = WEIGHTS / "arbicon.safetensors"
+    network, _, digest = load_weights(lambda facts: Arbicon(ArbiconSize(**facts["size"])), file)
+    return arbicon.Pipeline(network, digest, config, threads)

@@ -83,7 +83,9 @@ def mutual_nearest(ratio: float = 1.0) -> Matches:
 class Seen:
     """One prepared image; ``shown``: the look whose key points it shows."""
 
-    def __init__(self, image: NDArray[Any], describe: Describes, threads: int, shown: Look) -> None:
+    def __init__(
+        self, image: NDArray[Any], describe: Callable[[NDArray[Any], bool], Features], threads: int, shown: Look
+    ) -> None:
         self.timings_ms = dict.fromkeys(ROOMS, 0.0)
         with stopwatch(self.timings_ms, "image"):
             self.network = ops.image(image, threads=threads)

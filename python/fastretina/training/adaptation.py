@@ -8,6 +8,7 @@ depend on the device either (Achermann et al. 2020, "MultiPoint", average over s
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -30,8 +31,10 @@ RADIUS_PX = 4
 def adapt_all(
     network: nn.Module, samples: list[Sample], cache: Path, *, homographies: int, points: int, seed: int
 ) -> list[np.ndarray]:
-    """:func:`adapt` of every sample; kept in ``cache`` (.npz) as they are made, so that a killed run goes on there."""
-    key = repr((homographies, points, seed, len(samples)))
+    """:func:`adapt` of every sample; kept in ``cache`` (.npz) as they are made, so that a killed run goes on there.
+    Points of another network, other samples or options are made anew.
+    """
+    key = repr((homographies, points, seed, [sample.name for sample in samples], digest(network)))
     kept = cached.read(cache, key) or {}
     found = [kept[f"{i}"] for i in range(len(kept))]
     for i in range(len(found), len(samples)):
@@ -39,6 +42,14 @@ def adapt_all(
         if i % 50 == 49 or i == len(samples) - 1:
             cached.write(cache, key, {f"{j}": at for j, at in enumerate(found)})
     return found
+
+
+def digest(network: nn.Module) -> str:
+    """Of a network's weights."""
+    found = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        found.update(name.encode() + value.contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 @torch.no_grad()

@@ -1,18 +1,21 @@
 """Outcomes of registrations whose truth is known, to fit and to judge the confidence.
 
-usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pairs 500] [--seed 0] [--held-out]
+usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pairs N] [--crossings N] [--half NAME]
 
-Right pairs are two views of one real image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are
-such views of two different eyes. Fit on the training images, judge on the held-out ones:
+Right pairs are two views of one image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are
+such views of two different eyes, and whole images of different eyes as they are (``evaluation/crossings.py``). Images
+fall into two halves by the hash of their names; fit on one, judge on the other:
 
-    python -m fastretina.evaluation.calibration ROWS.json
+    python -m fastretina.evaluation.calibration FIT.json --judge JUDGE.json
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.errors import InvalidInput
+from fastretina.evaluation import crossings
+from fastretina.io import read_image
 from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
 from fastretina.training import data
@@ -27,6 +32,7 @@ from fastretina.training.sample import Sample
 from fastretina.training.sets import eye
 from fastretina.training.simulate import restyle, shade, tone
 from fastretina.training.warp import View, sample_view
+from fastretina.types import Registration
 
 SIDE_PX = 512
 ASPECT = 0.005  # log deviation: two cameras of one eye hardly differ in it
@@ -107,19 +113,34 @@ def outcomes(registrar: Registrar, samples: Sequence[Sample], pairs: int, seed: 
         (image_f, seen_f), (image_m, seen_m) = photograph(rng, first, fixed), photograph(rng, second, moving)
         result = registrar.register(image_f, image_m)
         error = float("inf") if wrong else error_px(result.transform, fixed, moving, (seen_f, seen_m))
-        if np.isnan(error):  # nothing in common: no truth
-            continue
-        yield {
-            **{k: float(v) for k, v in result.quality.items()},
-            "fixed": first.name,
-            "moving": second.name,
-            "wrong": wrong,
-            "status": result.status,
-            "confidence": result.confidence,
-            "rung": int(result.choices["rung"]),
-            "error_px": error if np.isfinite(error) else None,
-            "success": bool(error < SUCCESS_PX),
-        }
+        if not np.isnan(error):  # else nothing in common: no truth
+            yield outcome(result, (first.name, second.name), wrong, error)
+
+
+def crossed(registrar: Registrar, images: list[crossings.Single], count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """``count`` wrong registrations of whole images, half of them of one modality and side."""
+    for _, a, b in crossings.crossings(images, count, seed):
+        yield outcome(registrar.register(read_image(a.path), read_image(b.path)), (a.name, b.name), True, float("inf"))
+
+
+def outcome(result: Registration, names: tuple[str, str], wrong: bool, error: float) -> dict[str, Any]:
+    """One row."""
+    return {
+        **{k: float(v) for k, v in result.quality.items()},
+        "fixed": names[0],
+        "moving": names[1],
+        "wrong": wrong,
+        "status": result.status,
+        "confidence": result.confidence,
+        "rung": int(result.choices["rung"]),
+        "error_px": error if np.isfinite(error) else None,
+        "success": bool(error < SUCCESS_PX),
+    }
+
+
+def half_of(name: str) -> str:
+    """The half that an image belongs to, "fit" or "judge": by the first byte of the SHA-256 of ``<set>/<stem>``."""
+    return ("fit", "judge")[hashlib.sha256(name.encode()).digest()[0] % 2]
 
 
 def main() -> None:
@@ -129,19 +150,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pairs", type=int, default=500, help="right pairs, and as many wrong ones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--held-out", action="store_true", help="only images that training never saw")
+    parser.add_argument("--held-out", action="store_true", help="only images that the research sets hold out")
+    parser.add_argument("--crossings", type=int, default=0, help="wrong pairs of whole images of --data")
+    parser.add_argument("--half", choices=("fit", "judge"), help="only images of this half (default: all)")
     parser.add_argument("--cache", type=Path, help="prepared images of a training run (cache.npz)")
     parser.add_argument("--sets", default="research", help="the images: research or clean")
     parser.add_argument("--synthetic", type=int, default=0, help="synthetic eyes to add: a quarter of the pairs")
     parser.add_argument("--weights", default="default")
     args = parser.parse_args()
     train, held_out = data.load(args.data, args.cache, args.sets, args.synthetic, SYNTHETIC_SHARE)
+    samples = [s for s in (held_out if args.held_out else train) if args.half in (None, half_of(s.name))]
     registrar = Registrar(threads=1, weights=args.weights)
+    found = outcomes(registrar, samples, args.pairs, args.seed)
+    if args.crossings:
+        whole = [s for s in crossings.singles(args.data) if args.half in (None, half_of(s.name))]
+        found = chain(found, crossed(registrar, whole, args.crossings, args.seed))
     rows = []
-    for row in outcomes(registrar, held_out if args.held_out else train, args.pairs, args.seed):
+    for row in found:
         rows.append(row)
         if len(rows) % 50 == 0:
-            print(f"{len(rows)} of {2 * args.pairs}: {sum(r['success'] for r in rows)} right", flush=True)
+            print(f"{len(rows)}: {sum(r['success'] for r in rows)} right", flush=True)
     write_bytes(args.out, json.dumps(rows, indent=0).encode())
 
 

@@ -92,6 +92,17 @@ RECIPES: dict[str, Recipe] = {
             "rate": Option(float, "learning rate"),
         },
     ),
+    "arbicon": Recipe(
+        "affine map and smooth field from the dense correlation of two images (after Arbicon-Net)",
+        {
+            "network": Option(str, "small (ships) or full (15 x 15 cells)"),
+            "start": Option(str, "weight set, manifest or checkpoint of retina, whose descriptors are correlated"),
+            "pairs": Option(int, "pairs a step"),
+            "rate": Option(float, "learning rate"),
+            "dense_from": Option(float, "share of the run after which the dense stage is trained"),
+            "joint_from": Option(float, "share of the run after which document B's losses are added"),
+        },
+    ),
 }
 
 

@@ -1,0 +1,268 @@
+// The first rung of a pair on the device: fed with what the network answers to the CPU pipeline, it gives the CPU
+// pipeline's answer; captured into a graph, which shows that nothing allocates and nothing waits, the same bits every
+// time.
+#include "pipeline_cuda.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "core/error.h"
+#include "device.h"
+#include "scene.h"
+
+using namespace fastretina;
+using namespace fastretina::test;
+
+namespace {
+
+constexpr double kMostApart_px = 0.05;  // steps of refine are summed in another order
+constexpr int kMultiple = 8;
+
+Options options_of(int working_size) {
+  Options options;
+  options.features.image.working_size = working_size;
+  options.features.detect.max_keypoints = 300;
+  options.features.detect.threshold = 0;
+  options.ladder.max_rungs = 1;
+  options.model.field_gain_nats = 1e9;  // a field is no part of it
+  return options;
+}
+
+Transform matrix(double a, double b, double tx, double c, double d, double ty) {
+  return {TransformKind::affine, {a, b, tx, c, d, ty, 0, 0, 1}};
+}
+
+// A picture, and its copy on the device.
+struct Picture {
+  std::vector<std::uint8_t> bytes;
+  Array<std::uint8_t> there;
+  int width, height;
+  PixelType type;
+
+  Picture(std::vector<std::uint8_t> bytes_, int width_, int height_, PixelType type_)
+      : bytes(std::move(bytes_)), there(bytes), width(width_), height(height_), type(type_) {}
+  explicit Picture(const Photograph& p) : Picture(p.pixels, p.width, p.height, PixelType::u8) {}
+  Image at(const std::uint8_t* data) const {
+    return {data, width, height, 1, static_cast<std::ptrdiff_t>(bytes.size()) / height, type};
+  }
+  Image host() const { return at(bytes.data()); }
+  Image device() const { return at(there.data()); }
+  void show(const Photograph& p) const {
+    cuda::check(cudaMemcpy(there.data(), p.pixels.data(), p.pixels.size(), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+};
+
+Picture as_floats(const Photograph& p) {
+  std::vector<float> values(p.pixels.begin(), p.pixels.end());
+  for (float& v : values) v /= 255;
+  const auto* bytes = reinterpret_cast<const std::uint8_t*>(values.data());
+  return {{bytes, bytes + values.size() * sizeof(float)}, p.width, p.height, PixelType::f32};
+}
+
+// What the filters of scene.h answer to a plane on the device, there: made on the host, as a test may.
+class Answer {
+ public:
+  explicit Answer(View<const float> plane)
+      : plane_(plane), difference_(cells()), rows_(cells() * static_cast<std::size_t>(network_.dims())) {}
+  void make() {
+    std::vector<float> values(16 * cells());
+    const View<const float> copy(values.data(), plane_.width, plane_.height);
+    cuda::check(cudaMemcpy(values.data(), plane_.data, values.size() * sizeof(float), cudaMemcpyDeviceToHost), "copy");
+    const NetworkOutput made = network_.run(copy);
+    put(difference_, made.difference.data);
+    put(rows_, made.descriptors.data);
+  }
+  NetworkOutput output() const {
+    const int h = plane_.height / 4, w = plane_.width / 4, d = network_.dims();
+    return {{difference_.data(), w, h}, {rows_.data(), d, h, w, 1, w * d, d}};
+  }
+  void break_it() {
+    const float nothing = std::nanf("");
+    cuda::check(cudaMemcpy(difference_.data() + 5, &nothing, sizeof nothing, cudaMemcpyHostToDevice), "copy");
+  }
+
+ private:
+  std::size_t cells() const { return static_cast<std::size_t>(plane_.width / 4) * (plane_.height / 4); }
+  static void put(const Array<float>& to, const float* from) {
+    cuda::check(cudaMemcpy(to.data(), from, to.get().size() * sizeof(float), cudaMemcpyHostToDevice), "cudaMemcpy");
+  }
+  View<const float> plane_;
+  FilterNetwork network_;
+  Array<float> difference_, rows_;
+};
+
+// A pair with everything that a caller has around it.
+struct Caller {
+  Device device;
+  cuda::DevicePair pair;
+  Answer fixed, moving;
+  std::vector<std::uint64_t> memory;
+
+  Caller(const Picture& a, const Picture& b, const Options& options)
+      : pair(a.device(), b.device(), options, kMultiple, FilterNetwork().dims()),
+        fixed(pair.fixed_plane()),
+        moving(pair.moving_plane()),
+        memory(pair.findings_bytes() / 8 + 8) {}
+  std::byte* block() {
+    const auto address = (reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64;
+    return reinterpret_cast<std::byte*>(address);
+  }
+  void look() {
+    pair.look(device.context.stream);
+    device.wait();
+    fixed.make(), moving.make();
+  }
+  void solve() { pair.solve(device.context.stream, fixed.output(), moving.output()); }
+  const Registration& read() {
+    cuda::copy(device.context, block(), pair.findings(), pair.findings_bytes());
+    device.wait();
+    return pair.read(block());
+  }
+  const Registration& all() {
+    look(), solve();
+    return read();
+  }
+};
+
+bool same(const Registration& a, const Registration& b) {
+  const Candidate &p = a.best, &q = b.best;
+  return p.found == q.found && p.T_fixed_moving.kind == q.T_fixed_moving.kind &&
+         same_bits(std::vector(p.T_fixed_moving.p, p.T_fixed_moving.p + 12),
+                   std::vector(q.T_fixed_moving.p, q.T_fixed_moving.p + 12)) &&
+         p.quality.confidence == q.quality.confidence && p.fixed_xy == q.fixed_xy && p.moving_xy == q.moving_xy &&
+         p.score == q.score && p.inlier == q.inlier && p.measured.peak_to_sidelobe == q.measured.peak_to_sidelobe;
+}
+
+double corners_apart_px(const Transform& a, const Transform& b, int width, int height) {
+  double most = 0;
+  for (const double x : {0.0, width - 1.0})
+    for (const double y : {0.0, height - 1.0}) {
+      const Point p = apply(a, {x, y}), q = apply(b, {x, y});
+      most = std::fmax(most, std::hypot(p.x - q.x, p.y - q.y));
+    }
+  return most;
+}
+
+bool near(double a, double b, double bound) { return std::fabs(a - b) <= bound; }
+
+void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& options, Status status) {
+  Session session(std::make_shared<FilterNetwork>(), options, 1);
+  Prepared fixed, moving;
+  session.prepare(a.host(), fixed);
+  session.prepare(b.host(), moving);
+  const Registration& expected = session.register_pair(fixed, moving);
+  Caller caller(a, b, options);
+  const Registration& got = caller.all();
+  CHECK(got.best.quality.status == status && expected.best.quality.status == status);
+  CHECK(got.best.found == expected.best.found && got.best.found == (status != Status::no_content));
+  CHECK(got.attempts == 1 && caller.pair.strong());
+
+  const auto same_points = [](const cuda::DevicePair::Seen& seen, const Features& features) {
+    const int n = *features.keypoints.count;
+    if (*seen.keypoints.count != n || seen.content.width != features.content.width) return false;
+    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(float);
+    return std::memcmp(seen.keypoints.xy, features.keypoints.xy, 2 * bytes) == 0 &&
+           std::memcmp(seen.keypoints.score, features.keypoints.score, bytes) == 0 &&
+           std::memcmp(seen.T_network_input.p, features.T_network_input.p, sizeof features.T_network_input.p) == 0;
+  };
+  CHECK(same_points(caller.pair.fixed_seen(), fixed.first()));
+  CHECK(same_points(caller.pair.moving_seen(), moving.first()));
+
+  const QualityInputs &g = got.best.measured, &e = expected.best.measured;
+  CHECK(g.matches == e.matches && g.inliers == e.inliers && g.attempts == e.attempts);
+  CHECK(got.best.fixed_xy == expected.best.fixed_xy && got.best.moving_xy == expected.best.moving_xy);
+  CHECK(got.best.score == expected.best.score && got.best.inlier == expected.best.inlier);
+  CHECK(near(g.inlier_similarity, e.inlier_similarity, 1e-12) && near(g.inlier_rms_px, e.inlier_rms_px, 1e-6));
+  CHECK(near(g.contrast_fixed, e.contrast_fixed, 1e-6) && near(g.coverage, e.coverage, 1e-9));
+  CHECK(near(g.ridge_correlation, e.ridge_correlation, 1e-3));
+  CHECK(near(got.best.quality.confidence, expected.best.quality.confidence, 1e-2));
+  if (!got.best.found) return;
+  const double apart = corners_apart_px(got.best.T_fixed_moving, expected.best.T_fixed_moving, b.width, b.height);
+  CHECK(apart <= kMostApart_px);
+}
+
+void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photograph& other, const Options& options) {
+  Caller caller(a, b, options);
+  const Registration first = caller.all();
+  CHECK(same(caller.all(), first));
+  const Answer &fixed = caller.fixed, &moving = caller.moving;
+  const cudaStream_t stream = cuda::stream_of(caller.device.context);
+  cudaGraph_t graph;
+  cudaGraphExec_t executable;
+  cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+  caller.pair.look(stream);
+  caller.pair.solve(stream, fixed.output(), moving.output());
+  cuda::copy(caller.device.context, caller.block(), caller.pair.findings(), caller.pair.findings_bytes());
+  cuda::check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
+  cuda::check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
+  const auto replay = [&]() -> const Registration& {
+    cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
+    caller.device.wait();
+    return caller.pair.read(caller.block());
+  };
+  CHECK(same(replay(), first));
+  b.show(other);  // the network's answer has to follow, as it would within one graph
+  caller.look();
+  const Registration second = replay();
+  CHECK(!same(second, first) && same(caller.all(), second));
+  cuda::check(cudaGraphExecDestroy(executable), "cudaGraphExecDestroy");
+  cuda::check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+}
+
+template <class Error, class Body>
+bool throws(Body&& body) {
+  try {
+    body();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}
+
+void a_weak_rung_is_not_the_answer(const Picture& a, const Picture& b, Options options) {
+  options.ladder.max_rungs = 2;
+  Caller caller(a, b, options);
+  CHECK(caller.all().best.quality.confidence < options.ladder.strong_confidence && !caller.pair.strong());
+}
+
+void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, const Options& options) {
+  Picture bad = as_floats(b);
+  const float two = 2;
+  cuda::check(cudaMemcpy(bad.there.data() + 4000, &two, sizeof two, cudaMemcpyHostToDevice), "cudaMemcpy");
+  Caller caller(Picture(a), bad, options);
+  CHECK(throws<InvalidArgument>([&] { caller.all(); }));
+
+  Caller broken(Picture(a), Picture(b), options);
+  broken.look();
+  broken.moving.break_it();
+  broken.solve();
+  CHECK(throws<EngineError>([&] { broken.read(); }));
+}
+
+}  // namespace
+
+int main() {
+  need_device();
+  const Scene scene(1);
+  const Photograph a(scene, {}, kWidth, kHeight), b(scene, matrix(0.995, -0.06, 14, 0.06, 0.995, -12), kWidth, kHeight);
+  const Photograph smaller(scene, matrix(1.1, 0, 9, 0, 1.1, -4), 280, 264);
+  const Photograph stranger(Scene(2), {}, kWidth, kHeight);
+  const Photograph shifted(scene, matrix(1, 0, 7, 0, 1, 5), kWidth, kHeight);
+  const Picture fixed(a), moving(b);
+  const Picture black(std::vector<std::uint8_t>(kWidth * kHeight, 0), kWidth, kHeight, PixelType::u8);
+  agrees_with_the_cpu(fixed, moving, options_of(160), Status::ok);
+  agrees_with_the_cpu(as_floats(a), Picture(smaller), options_of(200), Status::ok);  // two sizes
+  agrees_with_the_cpu(fixed, Picture(stranger), options_of(128), Status::low_agreement);
+  agrees_with_the_cpu(fixed, black, options_of(96), Status::no_content);
+  constexpr int kCrop = 176;
+  Options affine = options_of(kCrop);  // no finer scale: not polished
+  affine.model.choice = TransformChoice::affine;
+  const Picture crop(Photograph(scene, matrix(1, 0, 70, 0, 1, 60), kCrop, kCrop)),
+      moved(Photograph(scene, matrix(0.995, -0.06, 80, 0.06, 0.995, 50), kCrop, kCrop));
+  agrees_with_the_cpu(crop, moved, affine, Status::ok);
+  the_same_bits_from_a_graph(fixed, moving, shifted, options_of(128));
+  misuse_is_found_on_the_device(a, b, options_of(96));
+  a_weak_rung_is_not_the_answer(fixed, Picture(stranger), options_of(96));
+}
