@@ -118,7 +118,9 @@ class Fit:
         ff, fm = ff + share * max(float(ff.sum()), 1e-12), fm + share * fm.sum()
         mm = self.cell_mm + share * self.cell_mm.sum() + 1e-12
         r = (fm / (ff * mm).sqrt()).clamp(0, MOST_CORRELATION)
-        samples = (self.step / POINT_PX) ** 2 * self.options.samples_per_point * (self.counts + SHARED) * (self.counts > 0)
+        samples = (
+            (self.step / POINT_PX) ** 2 * self.options.samples_per_point * (self.counts + SHARED) * (self.counts > 0)
+        )
         likelihood = float(-(samples * 0.5 * torch.log(1 - r**2)).sum())
         return likelihood, (fm.clamp(min=0) / ff)[self.cell], (samples / (mm * (1 - r**2)))[self.cell]
 
