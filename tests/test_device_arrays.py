@@ -156,6 +156,24 @@ def test_refine_and_correlation(send):
     np.testing.assert_allclose(found.transform.params, expected.transform.params, atol=1e-5)
 
 
+def test_refine_field(send):
+    side = 160
+    y, x = np.mgrid[:side, :side]
+    bump = 4 * np.exp(-(((x - 70) / 35) ** 2 + ((y - 80) / 35) ** 2))
+    across = [
+        [(x + d) * np.cos(a) + y * np.sin(a) - 9 * i for i, a in enumerate(np.arange(18) * 0.7)] for d in (0, bump)
+    ]
+    planes = [np.exp(-(np.mod(np.stack(lines), 37) ** 2) / 5).sum(0).astype(np.float32) for lines in across]
+    maps = [ops.ridges(plane) for plane in planes]
+    there = [ops.Ridges(*(send(part) for part in map)) for map in maps]
+    start = Transform.identity()
+    found, expected = (ops.refine_field(*pair, start, min_points=64) for pair in (there, maps))
+    assert expected.field is not None
+    assert found.iterations == expected.iterations
+    np.testing.assert_allclose(found.field.params, expected.field.params, atol=1e-7)
+    assert found.gain_nats == pytest.approx(expected.gain_nats)
+
+
 @pytest.mark.parametrize("shape", [(40, 50), (40, 50, 3)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_warp(send, shape, dtype):
@@ -266,7 +284,7 @@ def test_streams():
         (lambda a: ops.upsample(Foreign(a.array[:, ::2], keep=True)), "difference: got strides on the device.*contig"),
         (lambda a: ops.image(Foreign(np.full((80, 80), 2, np.float32))), "image: got NaN, infinity or values out of"),
         (lambda a: ops.image(Foreign(photograph()[:, ::-1], keep=True)), "image: got pixels apart.*contiguous"),
-        (lambda a: ops.refine_field(*[ops.ridges(a)] * 2, Transform.identity()), "no CUDA twin"),
+        (lambda a: ops.refine_field(*[ops.ridges(a)] * 2, Transform.identity(), cells=65), "cells: got 65"),
     ],
 )
 def test_misuse(call, words):

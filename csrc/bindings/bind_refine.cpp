@@ -96,15 +96,22 @@ py::tuple refine_field(Session& session, const py::tuple& fixed, const py::tuple
                        const Array<double>& params, const FieldOptions& options) {
   const Workspace::Frame frame(session.workspace);
   HeldMap f(session, fixed, "fixed"), m(session, moving, "moving");
-  const Transform start = transform_from(kind, params);
-  require(session.backend.refine_field != nullptr, "fixed", "arrays in device memory",
-          "NumPy arrays: refine_field has no CUDA twin yet");
+  Place<Transform> start(session, transform_from(kind, params));
   require(options.cells >= 1 && options.cells <= 64, "cells", std::to_string(options.cells), "a value from 1 to 64");
-  std::vector<double> control(static_cast<std::size_t>(field_capacity(options)));
-  FieldRefinement out;
+  std::vector<double> host(static_cast<std::size_t>(field_capacity(options)));
+  double* control = session.device == nullptr ? host.data() : session.workspace.take<double>(host.size());
+  Place<FieldRefinement> place(session);
   {
     py::gil_scoped_release release;
-    cpu::refine_field(session.context, session.workspace, f.map, m.map, start, options, control.data(), &out);
+    session.backend.refine_field(session.context, session.workspace, f.map, m.map, *start.at(), options, control,
+                                 place.at());
+  }
+  FieldRefinement out = place.get();
+  if (session.device != nullptr && !out.field.empty()) {  // a transform is the host's
+    const auto numbers = static_cast<std::size_t>(2 * out.field.rows * out.field.columns);
+    session.device->copy(host.data(), control, numbers * sizeof(double), session.context.stream);
+    session.device->wait(session.context.stream);
+    out.field.control = host.data();
   }
   return py::make_tuple(field_to(out.field), out.gain_nats, out.score_before, out.score_after, out.iterations);
 }

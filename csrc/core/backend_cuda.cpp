@@ -22,6 +22,7 @@ const Backend* cuda_backend() {
                                      .upgrade = &cuda::upgrade,
                                      .ridges = &cuda::ridges,
                                      .refine = &cuda::refine,
+                                     .refine_field = &cuda::refine_field,
                                      .ridge_correlation = &cuda::ridge_correlation,
                                      .warp = &cuda::warp};
   return &kTable;

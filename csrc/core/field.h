@@ -95,7 +95,13 @@ FR_HD Jacobian jacobian(const Deformation& d, Point q) {
   return d.field.empty() ? base : jacobian(d.field, apply(d.base, q)) * base;
 }
 
-// The least determinant of the field's Jacobian, on the knots and half way between them; 1 without a field.
+// The determinant of the Jacobian at one of the knots and the places half way between them: (2 columns + 7) x
+// (2 rows + 7) of them, beyond which it is 1.
+FR_HD double determinant_at(const Field& f, int i, int j) {
+  return jacobian(f, {f.x0 + 0.5 * (i - 4) * f.step_x, f.y0 + 0.5 * (j - 4) * f.step_y}).determinant();
+}
+
+// The least of them; 1 without a field.
 double least_jacobian(const Field& f);
 
 }  // namespace fastretina

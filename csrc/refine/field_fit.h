@@ -5,20 +5,19 @@
 #include "core/context.h"
 #include "core/workspace.h"
 #include "refine/field_kernels.h"
+#include "refine/field_math.h"
 #include "refine/refine.h"
 
 namespace fastretina::cpu {
 
-enum class Fold { all, even, odd };  // of a chessboard of half grid steps: what is fitted, and what is held out
-
-constexpr int kFinestStepPx = 2;  // a wider lattice loses a part of what the ridges say, a closer one adds nothing
+using field_math::Fold;
 
 class FieldFit {
  public:
   FieldFit(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
            const Transform& T_fixed_moving, const FieldOptions& options);
 
-  // The points of the overlap on a lattice of `step` px of MOVING, at least kFinestStepPx. How many.
+  // The points of the overlap on a lattice of `step` px of MOVING, at least kFinestPx. How many.
   int survey(int step);
   // The grid over what survey() found, one ring of control points around it. The control points are the caller's.
   Field grid(double* control) const;

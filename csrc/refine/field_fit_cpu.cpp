@@ -1,60 +1,28 @@
-// Levenberg-Marquardt on the posterior of the control points given the correlation of the ridges.
-//
-// With the MOVING values m (centred) and the FIXED values f(p), the least squares of m - gain f - offset leave
-// E = |m|^2 (1 - r^2), so that the log-likelihood of refine, -N / 2 log(1 - r^2), is -N / 2 log E up to a constant, and
-// gain and offset drop out: its gradient is N gain G'(m - gain (f - mean f)) / E, its curvature about N gain^2 G'G / E.
-// Gain and noise differ over an eye (a vessel that one camera does not see, capillaries): each cell of the grid has its own
-// r and E, from its points and from kShared further ones that are as all points are on average.
+// Levenberg-Marquardt on the posterior of the control points given the correlation of the ridges (field_math.h).
 #include "refine/field_fit.h"
 
 #include <algorithm>
 #include <cmath>
 #include <utility>
 
-#include "core/field.h"
+#include "refine/field_math.h"
 #include "refine/refine_kernels.h"
-#include "refine/refine_math.h"
-#include "refine/refine_model.h"
 
 namespace fastretina::cpu {
 namespace {
 
 using namespace field_kernels;
+using namespace field_math;
 using namespace refine_math;
 
-constexpr double kMarginPx = 2;  // the reach of the blur, as in refine
-constexpr double kStepPx = 2;    // a step moves no control point further
-constexpr int kTrials = 4;       // damping values tried for a step
-constexpr int kGrain = 4;        // cells a chunk of parallel_for
-constexpr double kShared = 80;   // points' worth of all cells in each one's correlation
-constexpr double kMostCorrelation = 0.999;
-
-bool well_inside(View<const RidgePixel> finest, double x, double y, double margin) {
-  for (const double dy : {-margin, margin})
-    for (const double dx : {-margin, margin})
-      if (!is_inside(finest.data, finest.stride, finest.width, finest.height, static_cast<float>(x + dx),
-                     static_cast<float>(y + dy), 1))
-        return false;
-  return true;
-}
-
-int cells_across(const Field& f) { return f.columns - 3; }  // those whose sixteen control points all exist
-int cells_down(const Field& f) { return f.rows - 3; }
-
-// Cell and fraction along one axis of a grid with a ring of control points around its cells.
-void place(double at, int cells, int& cell, double& t) {
-  cell = std::clamp(static_cast<int>(std::floor(at)), 1, cells);
-  t = at - cell;
-}
+constexpr int kGrain = 4;  // cells a chunk of parallel_for
 
 }  // namespace
 
 FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                    const Transform& T_fixed_moving, const FieldOptions& options)
     : context_(context), fixed_(fixed), moving_(moving), T_(T_fixed_moving), options_(options) {
-  const View<const RidgePixel> own = moving.level[kRidgeLevels - 1];
-  const auto lattice = [](int side) { return static_cast<std::size_t>((side + kFinestStepPx - 1) / kFinestStepPx); };
-  const std::size_t n = lattice(own.width) * lattice(own.height) + kFieldPad;
+  const auto n = static_cast<std::size_t>(most_points(moving) + kFieldPad);
   for (float** a : {&mx_, &my_, &px_, &py_, &points_.x, &points_.y, &points_.tx, &points_.ty, &points_.m[0],
                     &points_.m[1], &points_.m[2]})
     *a = workspace.take<float>(n);
@@ -71,14 +39,12 @@ FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap&
 
 int FieldFit::survey(int step) {
   step_ = step;
-  const View<const RidgePixel> own = moving_.level[kRidgeLevels - 1], finest = fixed_.level[kRidgeLevels - 1];
+  const View<const RidgePixel> own = moving_.level[kRidgeLevels - 1];
   surveyed_ = 0;
   for (int y = step / 2; y < own.height; y += step)
     for (int x = step / 2; x < own.width; x += step) {
-      if (own.row(y)[x] >> 24 == 0) continue;
-      if (T_.kind == TransformKind::homography && !(T_.p[6] * x + T_.p[7] * y + T_.p[8] > 0)) continue;
-      const Point at = apply(T_, {static_cast<double>(x), static_cast<double>(y)});
-      if (!well_inside(finest, at.x, at.y, kMarginPx) || !well_inside(own, x, y, kMarginPx)) continue;
+      Point at;
+      if (!overlaps(fixed_, moving_, T_, x, y, at)) continue;
       mx_[surveyed_] = static_cast<float>(x), my_[surveyed_] = static_cast<float>(y);
       fx_[surveyed_] = at.x, fy_[surveyed_] = at.y;
       ++surveyed_;
@@ -89,31 +55,16 @@ int FieldFit::survey(int step) {
 Field FieldFit::grid(double* control) const {
   const auto [left, right] = std::minmax_element(fx_, fx_ + surveyed_);
   const auto [top, bottom] = std::minmax_element(fy_, fy_ + surveyed_);
-  const View<const RidgePixel> plane = fixed_.level[kRidgeLevels - 1];
-  Field field;
-  field.step_x = field.step_y = static_cast<double>(std::max(plane.width, plane.height)) / options_.cells;
-  field.columns = std::max(1, static_cast<int>(std::ceil((*right - *left) / field.step_x))) + 3;
-  field.rows = std::max(1, static_cast<int>(std::ceil((*bottom - *top) / field.step_y))) + 3;
-  field.x0 = *left - field.step_x;
-  field.y0 = *top - field.step_y;
-  field.control = control;
-  return field;
+  return grid_over({*left, *top}, {*right, *bottom}, fixed_.level[kRidgeLevels - 1], options_.cells, control);
 }
 
 void FieldFit::choose(const Field& field, Fold fold) {
-  const int across = cells_across(field), cells = across * cells_down(field);
+  const int cells = cells_across(field) * cells_down(field);
   std::fill_n(first_, cells + 1, 0);
   double cx = 0, cy = 0;
   for (int i = 0; i < surveyed_; ++i) {
-    const double u = (fx_[i] - field.x0) / field.step_x, v = (fy_[i] - field.y0) / field.step_y;
-    const int parity = (static_cast<int>(std::floor(2 * u)) + static_cast<int>(std::floor(2 * v))) & 1;
-    cell_[i] = -1;
-    if (fold != Fold::all && (parity == 1) != (fold == Fold::odd)) continue;
-    int column, row;
-    double t;
-    place(u, across, column, t);
-    place(v, cells_down(field), row, t);
-    cell_[i] = (row - 1) * across + column - 1;
+    cell_[i] = belongs(field, fx_[i], fy_[i], fold) ? place_of(field, fx_[i], fy_[i]).cell : -1;
+    if (cell_[i] < 0) continue;
     ++first_[cell_[i] + 1];
     cx += static_cast<double>(mx_[i]), cy += static_cast<double>(my_[i]);
   }
@@ -128,11 +79,8 @@ void FieldFit::choose(const Field& field, Fold fold) {
 
   for (int k = 0; k < n_; ++k) {
     const int i = order_[k];
-    int column, row;
-    double tx, ty;
-    place((fx_[i] - field.x0) / field.step_x, across, column, tx);
-    place((fy_[i] - field.y0) / field.step_y, cells_down(field), row, ty);
-    points_.tx[k] = static_cast<float>(tx), points_.ty[k] = static_cast<float>(ty);
+    const Place place = place_of(field, fx_[i], fy_[i]);
+    points_.tx[k] = static_cast<float>(place.tx), points_.ty[k] = static_cast<float>(place.ty);
     points_.x[k] = static_cast<float>(fx_[i]), points_.y[k] = static_cast<float>(fy_[i]);
     px_[k] = mx_[i], py_[k] = my_[i];
   }
@@ -187,13 +135,12 @@ double FieldFit::prior(const Field& field, bool with_matrix) {
 
 // The likelihood's part of matrix and gradient, from the sums of the cells.
 void FieldFit::scatter(const Field& field, double mean) {
-  const int across = cells_across(field), columns = field.columns;
-  for (int cell = 0; cell < across * cells_down(field); ++cell) {
+  for (int cell = 0; cell < cells_across(field) * cells_down(field); ++cell) {
     if (first_[cell] == first_[cell + 1]) continue;
     const CellSums& s = sums_[cell];
     const double gain = gain_[cell], slope = weight_[cell] * gain, curvature = slope * gain;
     int at[kTaps];
-    for (int k = 0; k < kTaps; ++k) at[k] = (cell / across + k / 4) * columns + cell % across + k % 4;
+    for (int k = 0; k < kTaps; ++k) at[k] = control_of(field, cell, k);
     for (int k = 0; k < kTaps; ++k) {
       for (int axis = 0; axis < 2; ++axis)
         gradient_[2 * at[k] + axis] +=
@@ -213,44 +160,38 @@ void FieldFit::scatter(const Field& field, double mean) {
 FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
   const View<const RidgePixel> finest = fixed_.level[kRidgeLevels - 1];
   const FieldJob job{points_, finest.data, finest.stride, finest.width, finest.height};
-  const int across = cells_across(field), cells = across * cells_down(field);
+  const int cells = cells_across(field) * cells_down(field);
   context_.parallel_for(cells, kGrain, [&](int begin, int end, int) {
     for (int cell = begin; cell < end; ++cell) {
       if (first_[cell] == first_[cell + 1]) continue;
       alignas(64) float control[2][kTaps];
       for (int k = 0; k < kTaps; ++k)
-        for (int axis = 0; axis < 2; ++axis) {
-          const int at = (cell / across + k / 4) * field.columns + cell % across + k % 4;
-          control[axis][k] = static_cast<float>(field.control[2 * at + axis]);
-        }
+        for (int axis = 0; axis < 2; ++axis)
+          control[axis][k] = static_cast<float>(field.control[2 * control_of(field, cell, k) + axis]);
       cell_sums(job, control, first_[cell], first_[cell + 1], with_matrix, sums_[cell]);
     }
   });
-  double ff = 0, fm = 0, fs = 0;
+  Total total;
+  total.mm = mm_, total.points = n_;
   for (int cell = 0; cell < cells; ++cell)
-    if (first_[cell] != first_[cell + 1]) ff += sums_[cell].ff, fm += sums_[cell].fm, fs += sums_[cell].fs;
+    if (first_[cell] != first_[cell + 1])
+      total.ff += sums_[cell].ff, total.fm += sums_[cell].fm, total.fs += sums_[cell].fs;
   Normal out;
-  const double mean = fs / std::max(n_, 1), centred = std::max(ff - fs * mean, 1e-12);
-  out.correlation = fm / std::sqrt(centred * mm_ + 1e-12);
-  const double share = kShared / std::max(n_, 1), 
-               samples = options_.samples_per_point * step_ * step_ / (kPointStepPx * kPointStepPx);
+  out.correlation = total.correlation();
   for (int cell = 0; cell < cells; ++cell) {
     const int count = first_[cell + 1] - first_[cell];
     if (count == 0) continue;
-    const CellSums& s = sums_[cell];
-    const double own_ff = std::max(s.ff - mean * (2 * s.fs - count * mean), 0.0) + share * centred;
-    const double own_fm = s.fm - mean * cell_m_[cell] + share * fm, own_mm = cell_mm_[cell] + share * mm_ + 1e-12;
-    const double r = std::clamp(own_fm / std::sqrt(own_ff * own_mm), 0.0, kMostCorrelation);
-    gain_[cell] = std::max(own_fm, 0.0) / own_ff;
-    weight_[cell] = samples * (count + kShared) / (own_mm * (1 - r * r));
-    out.log_likelihood -= samples * (count + kShared) * misfit(r);
+    const CellFit fit =
+        fit_cell(sums_[cell], count, cell_m_[cell], cell_mm_[cell], total, points_worth(step_) * options_.samples_per_point);
+    gain_[cell] = fit.gain, weight_[cell] = fit.weight;
+    out.log_likelihood += fit.log_likelihood;
   }
   if (with_matrix) {
     normal_.n = factor_.n = 2 * field.columns * field.rows;
     normal_.width = factor_.width = 6 * field.columns + 8;
     std::fill_n(normal_.data, normal_.n * normal_.width, 0.0);
     std::fill_n(gradient_, normal_.n, 0.0);
-    scatter(field, mean);
+    scatter(field, total.mean());
   }
   out.cost = prior(field, with_matrix) - out.log_likelihood;
   return out;
@@ -291,7 +232,7 @@ int FieldFit::run(const Field& field, double* control, int max_iterations) {
   Field next = field;
   next.control = trial_;
   Normal now = measure(field, true);
-  double damping = 1e-3;
+  double damping = kFirstDamping;
   int iteration = 0;
   while (iteration < max_iterations) {
     ++iteration;
@@ -301,11 +242,11 @@ int FieldFit::run(const Field& field, double* control, int max_iterations) {
       if (!step(field, damping)) return iteration;
       moved = 0;
       for (int i = 0; i < n; ++i) moved = std::max(moved, std::abs(delta_[i]));
-      const double shrink = std::min(1.0, kStepPx / std::max(moved, 1e-30));
+      const double shrink = shrink_of(moved);
       for (int i = 0; i < n; ++i) trial_[i] = control[i] + shrink * delta_[i];
       better = measure(next, false).cost < now.cost;
       if (!better && moved < options_.epsilon_px) break;
-      damping = better ? std::max(0.2 * damping, 1e-5) : std::max(8 * damping, 1e-3);
+      damping = next_damping(damping, better);
     }
     if (!better) break;
     std::copy_n(trial_, n, control);

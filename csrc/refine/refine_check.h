@@ -10,6 +10,7 @@ namespace fastretina {
 // Throws InvalidArgument.
 void check_refine(const RidgeMap& fixed, const RidgeMap& moving, const RefineOptions& options);
 void check_correlation(int row_step);
+void check_field(const FieldOptions& options);
 
 namespace refine_math {
 

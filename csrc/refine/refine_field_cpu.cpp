@@ -6,19 +6,11 @@
 #include "core/error.h"
 #include "core/field.h"
 #include "refine/field_fit.h"
-#include "refine/refine.h"
-#include "refine/refine_math.h"
+#include "refine/refine_check.h"
 
-namespace fastretina::cpu {
-namespace {
+namespace fastretina {
 
-using refine_math::kPointStepPx;
-
-constexpr int kAskedIterations = 3;  // of a fit to a half: later ones only sharpen it
-constexpr int kCoarseStepPx = 6;  // where it is first asked whether there is a field
-constexpr double kCoarseDoubt_nats = 5;  // of that answer
-
-void check(const FieldOptions& o) {
+void check_field(const FieldOptions& o) {
   const auto positive = [](double value, const char* name) {
     if (!(value > 0)) throw InvalidArgument(name, std::to_string(value), "a positive number");
   };
@@ -35,6 +27,11 @@ void check(const FieldOptions& o) {
   require(std::isfinite(o.min_gain_nats), "min_gain_nats", std::to_string(o.min_gain_nats), "a finite number");
 }
 
+namespace cpu {
+namespace {
+
+using namespace field_math;
+
 // Do points that had no part in a fit agree better under it? One half of the chessboard is asked about the first step of
 // the fit to the other on a coarse lattice, which nearly always settles it; then each about the fit to the other.
 bool supported(FieldFit& fit, const Field& field, const Field& flat, double* control, const FieldOptions& options,
@@ -48,17 +45,16 @@ bool supported(FieldFit& fit, const Field& field, const Field& flat, double* con
   };
   out.gain_nats = gain(Fold::even, Fold::odd, 1);
   if (out.gain_nats < options.min_gain_nats / 3 - kCoarseDoubt_nats) return false;
-  fit.survey(kPointStepPx);
+  fit.survey(kHalvesPx);
   out.gain_nats = gain(Fold::even, Fold::odd, kAskedIterations) + gain(Fold::odd, Fold::even, kAskedIterations);
   return out.gain_nats >= options.min_gain_nats;
 }
 
 }  // namespace
 
-// At the finest level alone: coarser ones tell less, and a field moves points by no more than a ridge is wide.
 void refine_field(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out) {
-  check(options);
+  check_field(options);
   *out = {};
   for (const RidgeMap* map : {&fixed, &moving}) {
     const View<const RidgePixel> finest = map->level[kRidgeLevels - 1];
@@ -66,8 +62,7 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
   }
   const Workspace::Frame scratch(workspace);
   FieldFit fit(context, workspace, fixed, moving, T_fixed_moving, options);
-  const int coarse = fit.survey(kCoarseStepPx);
-  if (coarse == 0 || coarse * kCoarseStepPx * kCoarseStepPx < options.min_points * kPointStepPx * kPointStepPx) return;
+  if (!enough(fit.survey(kCoarsePx), kCoarsePx, options.min_points)) return;
   const Field field = fit.grid(control);
   Field flat = field;
   const int n = 2 * field.columns * field.rows;
@@ -77,7 +72,7 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
   if (!supported(fit, field, flat, control, options, *out)) return;
 
   std::copy_n(zeros, n, control);
-  fit.survey(kFinestStepPx);
+  fit.survey(kFinestPx);
   fit.choose(field, Fold::all);
   out->iterations += fit.run(field, control, options.max_iterations);
   out->score_before = fit.correlation(flat);
@@ -89,4 +84,5 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
     out->field = field;
 }
 
-}  // namespace fastretina::cpu
+}  // namespace cpu
+}  // namespace fastretina

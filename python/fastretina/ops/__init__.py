@@ -15,7 +15,7 @@ tensor torch's current one), after what the arrays' own streams have got. A stre
 A call waits for its stream where its answer holds a number of the host's: how many points or matches there are, a
 transform, a contrast; ``upsample``, ``describe`` and ``warp`` do not wait. Values are not looked at: NaN or rows of
 another norm give an unspecified answer, not an error. EngineError where the core was built without FASTRETINA_CUDA.
-``refine_field`` and ``warp_points`` take NumPy arrays only.
+``warp_points`` takes NumPy arrays only.
 """
 
 from fastretina.ops._detect import Keypoints, describe, detect, nms, upsample
