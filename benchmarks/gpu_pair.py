@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
-from gpu_peers import RADIUS, torch_describe, torch_detect, torch_match, torch_normalise, torch_similarity
-from gpu_rooms import Pairs, Points, Rooms
+from fastretina import Registrar
+from fastretina.device_pairs import Kind, Slot
+from fastretina.transform import SINGLE_KINDS, Transform
+from gpu_peers import torch_describe, torch_detect, torch_match, torch_normalise, torch_similarity
+from gpu_rooms import Rooms
 from torch import Tensor
 
 DRAWS = 2000
@@ -41,44 +45,64 @@ def _tree(points: Tensor, side: int, seed: int, noise: torch.Generator) -> Tenso
     return (gray.clamp(0.05, 1) * 255).to(torch.uint8)
 
 
-class OurPair:
-    """Image to estimate for some pairs. Buffers are made once; `run` only enqueues, so that it can be captured."""
+class OurPairs:
+    """Image to quality for some pairs on the device, as Registrar does it: a graph and a stream each."""
 
     def __init__(self, rooms: Rooms, engine: Any, fixed: Tensor, moving: Tensor, top: int) -> None:
-        self.rooms, self.engine, self.images = rooms, engine, torch.cat([fixed, moving])
-        device, count = fixed.device, len(fixed)
-        self.planes = torch.zeros(2 * count, 1, *fixed.shape[1:], device=device)
-        self.masks = torch.zeros_like(self.images)
-        self.contrast = torch.zeros(2 * count, 1, device=device)
-        self.points = [Points.empty(top, device) for _ in range(2 * count)]
-        self.rows = torch.zeros(2 * count, top, engine.dims, device=device)
-        self.matches = [Pairs.empty(top, device) for _ in range(count)]
-        self.found = [torch.zeros(rooms.estimate_size(), dtype=torch.uint8, device=device) for _ in range(count)]
+        kind = Kind(tuple(fixed.shape[1:]), fixed.dtype)
+        self.side = int(fixed.shape[2])
+        self.slots = [
+            Slot(engine, lambda f, m: rooms.pair(f, m, top, engine.multiple, engine.dims), (kind, kind)) for _ in fixed
+        ]
+        for slot, *images in zip(self.slots, fixed, moving, strict=True):
+            slot.start(images)
+        self.found = [slot.finish() for slot in self.slots]
 
     def run(self) -> None:
-        rooms = self.rooms
-        for gray, plane, mask, contrast in zip(self.images, self.planes[:, 0], self.masks, self.contrast, strict=True):
-            rooms.image(gray, plane, mask, contrast)
-        maps, dense = self.engine.run_on_device(self.planes)
-        difference, dense = (maps[:, 0] - maps[:, 1]).contiguous(), dense.contiguous()
-        for i, points in enumerate(self.points):
-            rooms.detect(difference[i], self.masks[i], RADIUS, THRESHOLD, points)
-            rooms.describe(dense[i], points, self.rows[i])
-        count = len(self.matches)
-        for i, (matches, found) in enumerate(zip(self.matches, self.found, strict=True)):
-            a, b = self.points[i], self.points[count + i]
-            rooms.match(self.rows[i], a.count, self.rows[count + i], b.count, "bf16", matches)
-            top = len(a.score) - 1  # rows past the count are whatever was there
-            fixed, moving = a.xy[matches.fixed.clamp(0, top).long()], b.xy[matches.moving.clamp(0, top).long()]
-            rooms.estimate(fixed, moving, matches.count, "similarity", DRAWS, found)
+        """All of them, the images where they lie; on the current stream they are one thing."""
+        current = torch.cuda.current_stream()
+        for slot in self.slots:
+            slot.stream.wait_stream(current)
+            slot.replay()
+        for slot in self.slots:
+            current.wait_stream(slot.stream)
 
     def error_px(self, i: int, truth: Tensor) -> float:
         """The largest error at a corner; infinite where nothing was found."""
-        params, found, *_ = self.rooms.read_estimate(self.found[i])
-        side = self.images.shape[2] - 1.0
-        corners = torch.tensor([[0.0, 0, 1], [side, 0, 1], [0, side, 1], [side, side, 1]], dtype=torch.float64)
-        got = torch.tensor(params[:6], dtype=torch.float64).reshape(2, 3)
-        return float((corners @ (got - truth.double()).T).norm(dim=1).max()) if found else float("inf")
+        found = self.found[i]
+        if not found["found"]:
+            return float("inf")
+        name = SINGLE_KINDS[found["kind"]]
+        params = np.array(found["params"])
+        params = params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3)
+        return corner_error(Transform(name, params), truth, self.side)
+
+
+class HostPairs:
+    """The same pipeline on a CPU, ladder and all: for the dry run."""
+
+    def __init__(self, fixed: Tensor, moving: Tensor, top: int) -> None:
+        self.side = int(fixed.shape[2])
+        self.registrar = Registrar(engine="torch", device="cpu", working_size=self.side, max_keypoints=top, threads=1)
+        self.pairs = [(f.numpy(), m.numpy()) for f, m in zip(fixed, moving, strict=True)]
+        self.run()
+
+    def run(self) -> None:
+        """All of them."""
+        self.found = list(self.registrar.register_many(self.pairs))
+
+    def error_px(self, i: int, truth: Tensor) -> float:
+        """As that of OurPairs."""
+        transform = self.found[i].transform
+        return float("inf") if transform is None else corner_error(transform, truth, self.side)
+
+
+def corner_error(transform: Transform, truth: Tensor, side: int) -> float:
+    """The largest distance between where both put a corner, px."""
+    last = side - 1.0
+    corners = np.array([[0.0, 0], [last, 0], [0, last], [last, last]])
+    matrix = truth.double().numpy()
+    return float(np.linalg.norm(transform(corners) - (corners @ matrix[:, :2].T + matrix[:, 2]), axis=1).max())
 
 
 class EagerPair:

@@ -80,7 +80,7 @@ def _times(results: list[dict[str, Any]]) -> str:
 
 
 def _targets(results: list[dict[str, Any]]) -> str:
-    words = {True: "yes", False: "no", None: "not judged"}
+    words = {True: "yes", False: "no"}
     rows = [
         (result["case"], t["ours"], t["wanted"], f"{t['got']:.2f}", words[t["met"]], t["remark"])
         for result in results

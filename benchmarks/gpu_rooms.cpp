@@ -6,6 +6,7 @@
 #include <string>
 
 #include "core/backend.h"
+#include "pipeline_cuda.h"
 #ifdef FASTRETINA_CUDA
 #include "core/cuda.h"
 #endif
@@ -131,4 +132,62 @@ EXPORT void rooms_estimate_read(const void* host, double* values) {
   values[12] = estimate.found;
   values[13] = estimate.inliers;
   values[14] = estimate.iterations;
+}
+
+// The first rung of a pair of gray uint8 images (csrc/pipeline_cuda.h). NULL: see rooms_error().
+EXPORT void* rooms_pair_create(const void* fixed, int fixed_height, int fixed_width, const void* moving,
+                               int moving_height, int moving_width, int working_size, int max_keypoints, int multiple,
+                               int dims) {
+  try {
+    Options options;
+    options.features.image.working_size = working_size;
+    options.features.detect.max_keypoints = max_keypoints;
+    const Image a{fixed, fixed_width, fixed_height, 1, fixed_width, PixelType::u8};
+    const Image b{moving, moving_width, moving_height, 1, moving_width, PixelType::u8};
+    auto pair = cuda::make_device_pair(a, b, options, multiple, dims);
+    if (!pair) last_error = "no CUDA twins in this build";
+    return pair.release();
+  } catch (const std::exception& error) {
+    last_error = error.what();
+    return nullptr;
+  }
+}
+EXPORT void rooms_pair_destroy(void* pair) { delete static_cast<cuda::DevicePair*>(pair); }
+
+// -> address, height, width; then address and bytes of the findings.
+EXPORT void rooms_pair_memory(void* pair, int image, std::int64_t* values) {
+  const auto& p = *static_cast<cuda::DevicePair*>(pair);
+  const View<const float> plane = p.plane(image);
+  values[0] = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(plane.data));
+  values[1] = plane.height, values[2] = plane.width;
+  values[3] = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p.findings()));
+  values[4] = static_cast<std::int64_t>(p.findings_bytes());
+}
+
+// values: of FIXED, then of MOVING: addresses of difference and descriptors, strides of these (c, y, x).
+EXPORT int rooms_pair_queue(void* rooms, void* stream, void* pair, int dims, const std::int64_t* values) {
+  return guarded(rooms, stream, [&](Rooms&) {
+    auto& p = *static_cast<cuda::DevicePair*>(pair);
+    if (values == nullptr) return p.look(stream);
+    const auto output = [&](int image) {
+      const std::int64_t* v = values + 5 * image;
+      const auto at = [](std::int64_t address) {
+        return reinterpret_cast<const float*>(static_cast<std::uintptr_t>(address));
+      };
+      const int h = p.plane(image).height / 4, w = p.plane(image).width / 4;
+      return NetworkOutput{{at(v[0]), w, h}, {at(v[1]), dims, h, w, v[2], v[3], v[4]}};
+    };
+    p.solve(stream, output(0), output(1));
+  });
+}
+
+// -> p[12], then kind, found, confidence, whether the first rung is the answer.
+EXPORT int rooms_pair_read(void* rooms, void* stream, void* pair, std::byte* findings, double* values) {
+  return guarded(rooms, stream, [&](Rooms&) {
+    auto& p = *static_cast<cuda::DevicePair*>(pair);
+    const Candidate& best = p.read(findings).best;
+    for (int i = 0; i < 12; ++i) values[i] = best.T_fixed_moving.p[i];
+    values[12] = static_cast<int>(best.T_fixed_moving.kind);
+    values[13] = best.found, values[14] = best.quality.confidence, values[15] = p.strong();
+  });
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,7 +51,8 @@ class Rooms:
         self._library, self._device = ctypes.CDLL(str(library)), device
         for name in ("rooms_error", "rooms_backend"):
             getattr(self._library, name).restype = ctypes.c_char_p
-        self._library.rooms_create.restype = ctypes.c_void_p
+        for name in ("rooms_create", "rooms_pair_create"):
+            getattr(self._library, name).restype = ctypes.c_void_p
         self._handle = ctypes.c_void_p(self._library.rooms_create())
         if not self._handle.value:
             raise RuntimeError(self._library.rooms_error().decode())
@@ -62,7 +64,18 @@ class Rooms:
         """Those of them that have no twin here."""
         return [room for room in rooms if not self._library.rooms_has(self._handle, ROOMS.index(room))]
 
-    def _call(self, room: str, *arguments: Tensor | int | float | None) -> None:
+    def pair(self, fixed: tuple[int, ...], moving: tuple[int, ...], top: int, multiple: int, dims: int) -> RoomsPair:
+        """The first rung of two gray uint8 images (address, height, width, ...), for fastretina.device_pairs."""
+        working_size = max(*fixed[1:3], *moving[1:3])
+        sizes = (working_size, top, multiple, dims)
+        handle = self._library.rooms_pair_create(
+            ctypes.c_void_p(fixed[0]), *fixed[1:3], ctypes.c_void_p(moving[0]), *moving[1:3], *sizes
+        )
+        if handle is None:
+            raise RuntimeError(self._library.rooms_error().decode())
+        return RoomsPair(self, ctypes.c_void_p(handle), dims)
+
+    def _call(self, room: str, *arguments: Any) -> None:
         stream = torch.cuda.current_stream(self._device).cuda_stream if self._device.type == "cuda" else None
         values = [_value(a, self._device) for a in arguments]
         if getattr(self._library, f"rooms_{room}")(self._handle, ctypes.c_void_p(stream), *values):
@@ -103,9 +116,49 @@ class Rooms:
         return list(values[:12]), bool(values[12]), int(values[13]), int(values[14])
 
 
-def _value(argument: Tensor | int | float | None, device: torch.device) -> object:
+class RoomsPair:
+    """The methods of fastretina._core.DevicePair, without the Python package's core."""
+
+    def __init__(self, rooms: Rooms, handle: ctypes.c_void_p, dims: int) -> None:
+        self._rooms, self._handle, self._dims = rooms, handle, dims
+
+    def _memory(self, image: int) -> list[int]:
+        values = (ctypes.c_int64 * 5)()
+        self._rooms._library.rooms_pair_memory(self._handle, image, values)
+        return list(values)
+
+    def plane(self, image: int) -> tuple[int, ...]:
+        """Address, height, width."""
+        return tuple(self._memory(image)[:3])
+
+    @property
+    def findings(self) -> tuple[int, ...]:
+        """Address on the device, bytes."""
+        return tuple(self._memory(0)[3:])
+
+    def look(self, stream: int) -> None:
+        """Queue what comes before the network on torch's current stream."""
+        self._rooms._call("pair_queue", self._handle, self._dims, None)
+
+    def solve(self, stream: int, fixed: Any, moving: Any) -> None:
+        """Queue what comes after it; of each image: addresses of difference and descriptors, strides of these."""
+        flat = [value for difference, rows, strides in (fixed, moving) for value in (difference, rows, *strides)]
+        self._rooms._call("pair_queue", self._handle, self._dims, (ctypes.c_int64 * 10)(*flat))
+
+    def read(self, findings: int) -> dict[str, Any]:
+        """What a copy of the findings on the host says."""
+        values = (ctypes.c_double * 16)()
+        self._rooms._call("pair_read", self._handle, ctypes.c_void_p(findings), values)
+        kind, found, confidence, strong = values[12:]
+        return {"params": values[:12], "kind": int(kind), "found": bool(found), "confidence": confidence,
+                "strong": bool(strong)}  # fmt: skip
+
+
+def _value(argument: Any, device: torch.device) -> object:
     if argument is None:
         return ctypes.c_void_p(None)
+    if isinstance(argument, (ctypes.c_void_p, ctypes.Array)):
+        return argument
     if isinstance(argument, Tensor):
         if argument.device.type != device.type or not argument.is_contiguous():
             raise RuntimeError(f"expected a contiguous tensor on {device}, got one on {argument.device}")

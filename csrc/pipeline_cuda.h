@@ -17,40 +17,36 @@
 
 namespace fastretina::cuda {
 
+// What one image looked like, on the host.
+struct Seen {
+  Transform T_network_input;
+  Size content;
+  Keypoints keypoints;           // network px
+  View<const float> difference;  // a value a stride-4 cell of the padded plane
+};
+
 class DevicePair {
  public:
-  // fixed, moving: their pixels lie in device memory. multiple, dims: the network's.
-  DevicePair(const Image& fixed, const Image& moving, const Options& options, int multiple, int dims);
-  ~DevicePair();
-  DevicePair(const DevicePair&) = delete;
-  DevicePair& operator=(const DevicePair&) = delete;
+  virtual ~DevicePair() = default;
 
   // What the network reads: device memory. The second plane follows the first, so that two of a size are a batch.
-  View<const float> fixed_plane() const;
-  View<const float> moving_plane() const;
+  virtual View<const float> plane(int image) const = 0;  // 0: FIXED, 1: MOVING
 
-  void look(void* stream);
-  void solve(void* stream, const NetworkOutput& fixed, const NetworkOutput& moving);
+  virtual void look(void* stream) = 0;
+  virtual void solve(void* stream, const NetworkOutput& fixed, const NetworkOutput& moving) = 0;
 
-  const std::byte* findings() const;  // on the device
-  std::size_t findings_bytes() const;
+  virtual const std::byte* findings() const = 0;  // on the device
+  virtual std::size_t findings_bytes() const = 0;
 
-  // findings: a copy on the host, 64-byte aligned, which the key points and heat maps of the answer are views of.
-  // Throws InvalidArgument for an image with values out of range, EngineError for a network that answered NaN.
-  const Registration& read(std::byte* findings);
-  bool strong() const;  // is what was read the answer? If not, the ladder goes on
-  struct Seen {
-    Transform T_network_input;
-    Size content;
-    Keypoints keypoints;           // network px
-    View<const float> difference;  // a value a stride-4 cell of the padded plane
-  };
-  const Seen& fixed_seen() const;
-  const Seen& moving_seen() const;
-
- private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  // findings: a copy on the host, 64-byte aligned, which seen() gives views of. Throws InvalidArgument for an image
+  // with values out of range, EngineError for a network that answered NaN.
+  virtual const Registration& read(std::byte* findings) = 0;
+  virtual bool strong() const = 0;  // is what was read the answer? If not, the ladder goes on
+  virtual const Seen& seen(int image) const = 0;
 };
+
+// fixed, moving: their pixels lie in device memory. multiple, dims: the network's. NULL: this build has no CUDA.
+std::unique_ptr<DevicePair> make_device_pair(const Image& fixed, const Image& moving, const Options& options,
+                                             int multiple, int dims);
 
 }  // namespace fastretina::cuda

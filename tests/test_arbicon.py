@@ -368,6 +368,36 @@ def test_only_the_vessels_decide_on_a_field(registrar: Registrar, pair: Syntheti
     assert bent.confidence == affine.confidence  # of the transform without the field
 
 
+def test_a_dense_transform_warps_inverts_and_is_kept_in_files(
+    registrar: Registrar, pair: SyntheticPair, tmp_path: Path
+) -> None:
+    result = Registrar(method="arbicon", threads=1, transform="dense").register(pair.fixed, pair.moving)
+    assert result.transform is not None
+    assert result.choices["model"] == "dense @ affine"
+    assert error_px(result.transform, pair.transform) < 10
+    field, affine = (step.transform for step in result.transform.steps)
+    points = np.random.default_rng(1).uniform(100, 300, (20, 2))
+    assert np.abs(field(points) - points).max() > 0.01
+    np.testing.assert_allclose(result.transform(points), field(affine(points)))
+    np.testing.assert_allclose(result.transform.inverse(result.transform(points)), points, atol=1e-6)
+    assert Transform.from_json(result.transform.to_json()) == result.transform
+    np.savez(tmp_path / "field.npz", control=field.params, rectangle=field.rectangle)
+    with np.load(tmp_path / "field.npz") as file:
+        assert Transform("dense", file["control"], tuple(file["rectangle"])) == field
+    warped, valid = result.warp(pair.moving)
+    assert warped.shape == pair.fixed.shape[:2]
+    assert 0.5 < valid.mean() < 1
+
+
+def test_a_small_part_is_found_in_a_window(registrar: Registrar, pair: SyntheticPair) -> None:
+    result = registrar.register(pair.fixed, pair.moving[140:280, 140:280])
+    assert result.transform is not None
+    assert (result.ok, result.choices["rung"]) == (True, 1)
+    shift = Transform.from_matrix([[1, 0, 140], [0, 1, 140]])
+    points = np.random.default_rng(0).uniform(0, 139, (50, 2))
+    assert np.linalg.norm(result.transform(points) - pair.truth(shift(points)), axis=1).mean() < 5
+
+
 def test_frames_of_other_shapes(registrar: Registrar, pair: SyntheticPair) -> None:
     """What is seen of a wide frame lies where its pixels are."""
     wide = np.zeros((420, 600, 3), np.uint8)

@@ -276,6 +276,7 @@ def test_streams():
         (lambda a: ops.upsample(a, stream=-1), "stream: got -1"),
         (lambda a: ops.upsample(a, stream="0"), "stream: got '0'"),
         (lambda a: ops.upsample(a.array, stream=1), "stream: got 1, but no array lies in device memory"),
+        (lambda a: ops.network(np.zeros((64, 64), np.float32), stream=1), "stream: got 1, but no array"),
         (lambda a: ops.upsample(a, threads=-1), "threads: got -1"),
         (lambda a: ops.nms(a, np.ones((8, 8), np.uint8)), "mask: got .*ndarray.*expected.*device memory"),
         (lambda a: ops.nms(a, radus=3), "radus: unknown option"),

@@ -9,6 +9,7 @@
 #include "bind_transform.h"
 #include "network/class_difference.h"
 #include "pipeline.h"
+#include "pipeline_python.h"
 
 namespace fastretina::bindings {
 namespace {
@@ -122,6 +123,8 @@ py::dict timings_dict(const Timings& t) {
 
 py::tuple pose_tuple(const Pose& pose) { return py::make_tuple(pose.scale, 45 * pose.eighth_turns, pose.mirrored); }
 
+}  // namespace
+
 py::dict to_python(const Registration& r) {
   const Candidate& c = r.best;
   const auto n = static_cast<py::ssize_t>(c.score.size());
@@ -143,36 +146,34 @@ py::dict to_python(const Registration& r) {
   return d;
 }
 
-// Key points of an image in the caller's pixels, best first.
-py::array_t<float> keypoints_of(const Features& f) {
+py::array_t<float> keypoints_of(const Transform& T_network_input, const Keypoints& keypoints) {
   Transform back;
-  invert(f.T_network_input, back);
-  const int n = *f.keypoints.count;
+  invert(T_network_input, back);
+  const int n = *keypoints.count;
   py::array_t<float> out({static_cast<py::ssize_t>(n), py::ssize_t{2}});
   auto xy = out.mutable_unchecked<2>();
   for (int i = 0; i < n; ++i) {
-    const Point q = apply(back, {f.keypoints.xy[2 * i], f.keypoints.xy[2 * i + 1]});
+    const Point q = apply(back, {keypoints.xy[2 * i], keypoints.xy[2 * i + 1]});
     xy(i, 0) = static_cast<float>(q.x);
     xy(i, 1) = static_cast<float>(q.y);
   }
   return out;
 }
 
-// The class-difference map where it shows the image, one value a stride-4 cell.
-py::array_t<float> heatmap_of(const Features& f) {
-  const int h = (f.content.height + kStride - 1) / kStride, w = (f.content.width + kStride - 1) / kStride;
+py::array_t<float> heatmap_of(View<const float> difference, Size content) {
+  const int h = (content.height + kStride - 1) / kStride, w = (content.width + kStride - 1) / kStride;
   py::array_t<float> out({h, w});
-  for (int y = 0; y < h; ++y) std::copy_n(f.difference.row(y), w, out.mutable_data(y, 0));
+  for (int y = 0; y < h; ++y) std::copy_n(difference.row(y), w, out.mutable_data(y, 0));
   return out;
 }
 
-}  // namespace
-
 void bind_pipeline(py::module_& m) {
   py::class_<Prepared>(m, "Prepared", "The features of one image; belongs to the pipeline that made it.")
-      .def_property_readonly("keypoints", [](const Prepared& p) { return keypoints_of(p.first()); })
+      .def_property_readonly(
+          "keypoints", [](const Prepared& p) { return keypoints_of(p.first().T_network_input, p.first().keypoints); })
       .def_property_readonly("timings_ms", [](const Prepared& p) { return timings_dict(p.timings); })
-      .def_property_readonly("heatmap", [](const Prepared& p) { return heatmap_of(p.first()); })
+      .def_property_readonly(
+          "heatmap", [](const Prepared& p) { return heatmap_of(p.first().difference, p.first().content); })
       .def_property_readonly("size", [](const Prepared& p) { return py::make_tuple(p.first().input.width, p.first().input.height); });
 
   py::class_<fastretina::Session>(m, "Pipeline", "The rooms in a row, behind one call. One thread at a time.")

@@ -19,6 +19,7 @@ void bind_refine(py::module_& m);
 void bind_warp(py::module_& m);
 void bind_quality(py::module_& m);
 void bind_pipeline(py::module_& m);
+void bind_device_pair(py::module_& m);
 }  // namespace fastretina::bindings
 
 PYBIND11_MODULE(_core, m) {
@@ -66,4 +67,5 @@ PYBIND11_MODULE(_core, m) {
   bind_warp(m);
   bind_quality(m);
   bind_pipeline(m);
+  bind_device_pair(m);
 }

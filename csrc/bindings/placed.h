@@ -139,14 +139,16 @@ class OutputOf : public Output {
   View<T> view() const { return {data(), static_cast<int>(shape_[1]), static_cast<int>(shape_[0])}; }
 };
 
-// One T, or several, where the session's rooms read and write. In a Workspace::Frame of the session.
+// One T where the session's rooms read it, or write it. In a Workspace::Frame of the session.
 template <class T>
 class Place {
  public:
-  explicit Place(Session& session, const T& value = {}) : session_(session), value_(value) {
-    if (session.device == nullptr) return;
-    at_ = session.workspace.take<T>(1);
-    session.device->copy(at_, &value_, sizeof(T), session.context.stream);
+  explicit Place(Session& session) : session_(session) {
+    if (session.device != nullptr) at_ = session.workspace.take<T>(1);
+  }
+  Place(Session& session, const T& value) : Place(session) {
+    value_ = value;
+    if (session.device != nullptr) session.device->copy(at_, &value_, sizeof(T), session.context.stream);
   }
   Place(const Place&) = delete;
   T* at() { return session_.device == nullptr ? &value_ : at_; }
@@ -161,7 +163,7 @@ class Place {
 
  private:
   Session& session_;
-  T value_;
+  T value_{};
   T* at_ = nullptr;
 };
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import importlib
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +42,8 @@ class Registrar:
         self._lock = threading.RLock()
         self.backend = _choose_backend(config.backend)
         self.engine: Any = None  # of other methods than retina
+        self._device_pairs: Any = None  # the first rung of a pair on a GPU
+        self._ahead = 0  # pairs that register_many queues before it waits for the first of them
         if config.method == "retina":
             self._build_retina()
         elif self.backend != "native":
@@ -57,7 +63,15 @@ class Registrar:
         if self.backend == "native":
             from fastretina import _core
 
-            self._pipeline = _core.Pipeline(self.engine, native_options(config, manifest), self.threads)
+            options = native_options(config, manifest)
+            self._pipeline = _core.Pipeline(self.engine, options, self.threads)
+            if _pairs_run_on(self.engine) and _core.HAS_CUDA and config.transform != "dense":
+                from fastretina import device_pairs
+
+                facts = options, self.engine.multiple, self.engine.dims
+                make = lambda fixed, moving: _core.DevicePair(fixed, moving, *facts)  # noqa: E731
+                self._device_pairs = device_pairs.DevicePairs(self.engine, make)
+                self._ahead = device_pairs.IN_FLIGHT
         else:
             self._pipeline = _torch_pipeline()(self.engine, config, self.threads, manifest)
         self._facts = {"network": manifest.name, "engine": self.engine.name, "precision": self.engine.precision}
@@ -71,18 +85,62 @@ class Registrar:
     def prepare(self, image: Image) -> Prepared:
         """The features of ``image``, for use as FIXED in many registrations: each then costs one network pass.
 
-        ``image``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px.
-        Raises InvalidInput.
+        ``image``: (H, W) or (H, W, 3) RGB; uint8, uint16 or float32 in [0, 1]; shorter side >= 64 px. With a GPU's
+        engine and a core built with FASTRETINA_CUDA also an array in the GPU's memory (CUDA's array interface, DLPack).
+        What is prepared is kept on the host, and registered by the CPU's rooms. Raises InvalidInput.
         """
         return self._prepare(image, "image")
 
     def register(self, fixed: Image | Prepared, moving: Image | Prepared) -> Registration:
         """Register MOVING to FIXED: images as ``prepare`` takes them (sizes may differ), or what it returned.
 
+        Two images run on the GPU where there is one (see docs/GPU.md), on a stream that follows torch's current one.
+
         A pair that cannot be registered is a refusal (``result.ok`` False), not an exception. Raises InvalidInput.
         """
+        return self._start(fixed, moving)()
+
+    def register_many(self, pairs: Iterable[tuple[Image | Prepared, Image | Prepared]]) -> Iterator[Registration]:
+        """``register`` for every (FIXED, MOVING), in order, with the same results; sizes may differ.
+
+        On a GPU some pairs are in flight at a time, so that transfers, the network and the rooms overlap: a pair is
+        answered when a few more have been taken from ``pairs``, and its arrays must not change until then.
+        """
+        ahead: deque[_Pending] = deque()
+        try:
+            for fixed, moving in pairs:
+                ahead.append(self._start(fixed, moving))
+                if len(ahead) > self._ahead:
+                    yield ahead.popleft()()
+            while ahead:
+                yield ahead.popleft()()
+        finally:
+            for pending in ahead:  # the caller has stopped, or a pair was misuse
+                pending.drop()
+
+    def _start(self, fixed: Image | Prepared, moving: Image | Prepared) -> _Pending:
+        """Queue the pair on the device, if there is one for it."""
+        begun = time.perf_counter()
+        if self._device_pairs is None or isinstance(fixed, Prepared) or isinstance(moving, Prepared):
+            return _Pending(lambda: self._register(fixed, moving), self._lock)
         with self._lock:
-            return self._register(fixed, moving)
+            slot = self._device_pairs.start(fixed, moving)
+        return _Pending(lambda: self._finish(slot, (fixed, moving), begun), self._lock, slot.drop)
+
+    def _finish(self, slot: Any, images: tuple[Image, Image], begun: float) -> Registration:
+        """What the device found. Where it is weak the CPU pipeline climbs the ladder, from the images."""
+        found = slot.finish()
+        if not found["strong"]:
+            return self._register(*images)
+        first, second = (
+            Prepared(
+                size=(image.shape[1], image.shape[0]),
+                owner=self,
+                payload=SimpleNamespace(keypoints=found[f"keypoints_{name}"], heatmap=found[f"heatmap_{name}"]),
+            )
+            for image, name in zip(images, ("fixed", "moving"), strict=True)
+        )
+        return self._result(found, first, second, {"total": (time.perf_counter() - begun) * 1e3})
 
     def _register(self, fixed: Image | Prepared, moving: Image | Prepared) -> Registration:
         start = time.perf_counter()
@@ -101,6 +159,8 @@ class Registrar:
             if image.owner is not self:
                 raise InvalidInput(f"{argument}: was prepared by another Registrar; remedy: prepare it with this one")
             return image
+        if self._device_pairs is not None:
+            image = self._device_pairs.on_host(image, argument)
         if not isinstance(image, np.ndarray):
             raise InvalidInput(f"{argument}: got {type(image).__name__}, expected a NumPy array (H, W) or (H, W, 3)")
         try:
@@ -156,6 +216,24 @@ class Registrar:
             "mirrored": found["moving_pose"][2],
             "seed": self.config.seed,
         }
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A pair whose registration has begun."""
+
+    answer: Callable[[], Registration]
+    lock: AbstractContextManager[Any]
+    drop: Callable[[], None] = lambda: None
+
+    def __call__(self) -> Registration:
+        with self.lock:
+            return self.answer()
+
+
+def _pairs_run_on(engine: Any) -> bool:
+    """Does this engine take and give memory of a GPU?"""
+    return engine.device.startswith("cuda") and hasattr(engine, "run_on_device")
 
 
 def register(fixed: Image, moving: Image, **options: Any) -> Registration:

@@ -77,22 +77,28 @@ class Registration:
         inliers = f"{int(self.inliers.sum())}/{len(self.matches)} inliers"
         return f"Registration({self.status!r}, confidence={self.confidence:.3f}, transform={kind}, {inliers})"
 
-    def warp(self, moving: NDArray[Any], interpolation: str = "linear") -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    def warp(self, moving: Any, interpolation: str = "linear") -> tuple[Any, Any]:
         """Resample MOVING into the FIXED frame: ``(image, valid mask)``, the image of the type of ``moving``.
 
         ``interpolation``: "nearest" (for labels), "linear" or "cubic". Also of a refused registration, if it has a
-        candidate. Raises InvalidInput if there is no transform, or ``moving`` has another size than the one registered.
+        candidate. An array in a GPU's memory (CUDA's array interface, DLPack) gives arrays there, as ``ops.warp`` does.
+        Raises InvalidInput if there is no transform, or ``moving`` has another size than the one registered.
         """
         from fastretina.errors import InvalidInput
         from fastretina.resample import resample
 
         if self.transform is None:
             raise InvalidInput(f"warp: the registration was refused ({self.status}) and has no transform")
-        if not isinstance(moving, np.ndarray):
+        there = not isinstance(moving, np.ndarray) and _in_device_memory(moving)
+        if not (there or isinstance(moving, np.ndarray)):
             raise InvalidInput(f"moving: got {type(moving).__name__}, expected a NumPy array (H, W) or (H, W, C)")
-        size = (moving.shape[1], moving.shape[0]) if moving.ndim >= 2 else None
+        size = (moving.shape[1], moving.shape[0]) if len(moving.shape) >= 2 else None
         if size != self.moving_size:
             raise InvalidInput(f"moving: got size {size}; the registered image was {self.moving_size} (width, height)")
+        if there:
+            from fastretina import ops
+
+            return ops.warp(moving, self.transform, self.fixed_size, interpolation=interpolation)
         return resample(moving, self.transform, self.fixed_size, interpolation)
 
     def expected_error(self, points: ArrayLike | None = None) -> NDArray[Any]:
@@ -144,6 +150,14 @@ class Prepared:
     size: tuple[int, int]  # (width, height) of the image
     owner: object = field(repr=False)  # the registrar that made it and alone can read it
     payload: Any = field(repr=False)
+
+
+def _in_device_memory(image: Any) -> bool:
+    try:
+        from fastretina.ops._device import on_device
+    except ImportError:  # no compiled core
+        return False
+    return on_device("moving", image)
 
 
 def plain(value: Any) -> Any:

@@ -96,29 +96,29 @@ class Answer {
 // A pair with everything that a caller has around it.
 struct Caller {
   Device device;
-  cuda::DevicePair pair;
+  std::unique_ptr<cuda::DevicePair> pair;
   Answer fixed, moving;
   std::vector<std::uint64_t> memory;
 
   Caller(const Picture& a, const Picture& b, const Options& options)
-      : pair(a.device(), b.device(), options, kMultiple, FilterNetwork().dims()),
-        fixed(pair.fixed_plane()),
-        moving(pair.moving_plane()),
-        memory(pair.findings_bytes() / 8 + 8) {}
+      : pair(cuda::make_device_pair(a.device(), b.device(), options, kMultiple, FilterNetwork().dims())),
+        fixed(pair->plane(0)),
+        moving(pair->plane(1)),
+        memory(pair->findings_bytes() / 8 + 8) {}
   std::byte* block() {
     const auto address = (reinterpret_cast<std::uintptr_t>(memory.data()) + 63) / 64 * 64;
     return reinterpret_cast<std::byte*>(address);
   }
   void look() {
-    pair.look(device.context.stream);
+    pair->look(device.context.stream);
     device.wait();
     fixed.make(), moving.make();
   }
-  void solve() { pair.solve(device.context.stream, fixed.output(), moving.output()); }
+  void solve() { pair->solve(device.context.stream, fixed.output(), moving.output()); }
   const Registration& read() {
-    cuda::copy(device.context, block(), pair.findings(), pair.findings_bytes());
+    cuda::copy(device.context, block(), pair->findings(), pair->findings_bytes());
     device.wait();
-    return pair.read(block());
+    return pair->read(block());
   }
   const Registration& all() {
     look(), solve();
@@ -157,9 +157,9 @@ void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& opti
   const Registration& got = caller.all();
   CHECK(got.best.quality.status == status && expected.best.quality.status == status);
   CHECK(got.best.found == expected.best.found && got.best.found == (status != Status::no_content));
-  CHECK(got.attempts == 1 && caller.pair.strong());
+  CHECK(got.attempts == 1 && caller.pair->strong());
 
-  const auto same_points = [](const cuda::DevicePair::Seen& seen, const Features& features) {
+  const auto same_points = [](const cuda::Seen& seen, const Features& features) {
     const int n = *features.keypoints.count;
     if (*seen.keypoints.count != n || seen.content.width != features.content.width) return false;
     const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(float);
@@ -167,8 +167,8 @@ void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& opti
            std::memcmp(seen.keypoints.score, features.keypoints.score, bytes) == 0 &&
            std::memcmp(seen.T_network_input.p, features.T_network_input.p, sizeof features.T_network_input.p) == 0;
   };
-  CHECK(same_points(caller.pair.fixed_seen(), fixed.first()));
-  CHECK(same_points(caller.pair.moving_seen(), moving.first()));
+  CHECK(same_points(caller.pair->seen(0), fixed.first()));
+  CHECK(same_points(caller.pair->seen(1), moving.first()));
 
   const QualityInputs &g = got.best.measured, &e = expected.best.measured;
   CHECK(g.matches == e.matches && g.inliers == e.inliers && g.attempts == e.attempts);
@@ -192,15 +192,15 @@ void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photog
   cudaGraph_t graph;
   cudaGraphExec_t executable;
   cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-  caller.pair.look(stream);
-  caller.pair.solve(stream, fixed.output(), moving.output());
-  cuda::copy(caller.device.context, caller.block(), caller.pair.findings(), caller.pair.findings_bytes());
+  caller.pair->look(stream);
+  caller.pair->solve(stream, fixed.output(), moving.output());
+  cuda::copy(caller.device.context, caller.block(), caller.pair->findings(), caller.pair->findings_bytes());
   cuda::check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
   cuda::check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
   const auto replay = [&]() -> const Registration& {
     cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
     caller.device.wait();
-    return caller.pair.read(caller.block());
+    return caller.pair->read(caller.block());
   };
   CHECK(same(replay(), first));
   b.show(other);  // the network's answer has to follow, as it would within one graph
@@ -224,7 +224,7 @@ bool throws(Body&& body) {
 void a_weak_rung_is_not_the_answer(const Picture& a, const Picture& b, Options options) {
   options.ladder.max_rungs = 2;
   Caller caller(a, b, options);
-  CHECK(caller.all().best.quality.confidence < options.ladder.strong_confidence && !caller.pair.strong());
+  CHECK(caller.all().best.quality.confidence < options.ladder.strong_confidence && !caller.pair->strong());
 }
 
 void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, const Options& options) {

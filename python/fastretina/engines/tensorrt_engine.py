@@ -30,7 +30,7 @@ class TensorRTEngine:
         path = tensorrt_file.choose(manifest, precision, there, tensorrt_file.engines_folder())
         sidecar, plan = tensorrt_file.read_engine(path, there)
         self.device, self.precision = str(self._device), sidecar.precision
-        self.multiple, self.dims = manifest.multiple, manifest.dims
+        self.multiple, self.dims, self.max_batch = manifest.multiple, manifest.dims, sidecar.max_shape[0]
         with torch.cuda.device(self._device):
             engine = _deserialised(tensorrt_file.library(sidecar.flavour), plan, path.name)
             if engine.name != sidecar.identity:

@@ -32,7 +32,7 @@ from fastretina.transform import Transform
 SIZES = (1.0, 2 / 3, 4 / 9)  # of an image in the frame
 STARTS = ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0))  # which sizes of FIXED and MOVING are compared
 ENLARGED, WINDOW_STEP = 2, FRAME_PX // 2  # of the windows: size of the image, and px of it from one to the next
-STEPS = 3  # of the affine stage from the best start
+STEPS, FINE_STEPS = 3, 3  # of the affine stage from the best start, on the grid's cells and on single cells
 VESSEL, MOST_CELLS = 0.05, 1024  # trust and number of the cells that are matched one by one
 LEAST_CELLS = 8  # of an image that has content
 LEAST_SHOWN = 0.3  # of a window
@@ -115,12 +115,14 @@ Start = tuple[Framed, Framed, Tensor]  # frames of FIXED and of MOVING, and a ma
 
 
 class Pipeline:
-    """``transform``: "affine" ends after the affine stage; "auto" and "dense" go on."""
+    """``transform``: "affine" ends after the affine stage; "auto" keeps the field of the dense stage where the ridges
+    agree better with it than without, "dense" wherever it does not fold.
+    """
 
     def __init__(self, network: Arbicon, weights_hash: str, config: Config, threads: int) -> None:
         if config.transform not in KINDS:
             raise InvalidInput(f"transform: got {config.transform!r}; allowed for 'arbicon': {', '.join(KINDS)}")
-        self.network, self.threads, self.bends = network.eval(), threads, config.transform != "affine"
+        self.network, self.threads, self.transform = network.eval(), threads, config.transform
         self.weights_hash = weights_hash
         self.choices: dict[str, Any] = {"network": "arbicon", "engine": "torch", "precision": "f32"}
 
@@ -132,25 +134,29 @@ class Pipeline:
         """What ``torch_path.pipeline`` returns, by the same names."""
         timings = dict.fromkeys(keypoints.ROOMS, 0.0)
         if min(len(fixed.keypoints), len(moving.keypoints)) < LEAST_CELLS:
-            return self._result(fixed, moving, NOTHING, timings) | {"timings_ms": timings}
+            return self._result(fixed, moving, NOTHING, timings, 1) | {"timings_ms": timings}
         tries = []
-        for rung, starts in enumerate((self._by_size, self._by_window)):
+        for number, starts in enumerate((self._by_size, self._by_window), start=1):
             with stopwatch(timings, "estimate"), torch_threads(self.threads), torch.inference_mode():
                 found = self._estimated(fixed, moving, *starts(fixed, moving))
-            tries.append(self._result(fixed, moving, found, timings) | {"rung": rung})
+            tries.append(self._result(fixed, moving, found, timings, number))
             if tries[-1]["status"] == "ok":
                 break
         return max(tries, key=lambda found: found["confidence"]) | {"attempts": len(tries), "timings_ms": timings}
 
-    def _result(self, fixed: Seen, moving: Seen, found: Found, timings: dict[str, float]) -> dict[str, Any]:
+    def _result(
+        self, fixed: Seen, moving: Seen, found: Found, timings: dict[str, float], number: int
+    ) -> dict[str, Any]:
         inlier = found.off < INLIER_PX
         with stopwatch(timings, "quality"):
-            numbers = judged(fixed, moving, found.transform, _measured(fixed, moving, found, inlier))
+            numbers = judged(
+                fixed, moving, found.transform, _measured(fixed, moving, found, inlier) | {"attempts": number}
+            )
         return {
             "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
             "transform": None if found.transform is None else core_transform(found.transform), "field": found.field,
             "fixed_xy": found.fixed, "moving_xy": found.moving, "score": found.score, "inlier": inlier,
-            "rung": 0, "attempts": 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
+            "rung": number - 1, "attempts": 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
         }  # fmt: skip
 
     def _estimated(self, fixed: Seen, moving: Seen, frame: Framed, shown: Framed, affine: Tensor) -> Found:
@@ -159,15 +165,19 @@ class Pipeline:
             warped = self.network.warped(shown.planes, shown.masks, affine)
             step, _ = arbicon.fit(*self.network.agreed(frame.look, warped).lists())
             affine = arbicon.compose(step, affine)
-        warped = self.network.warped(shown.planes, shown.masks, affine)
-        source = Transform.from_matrix(affine[0].double().numpy(), "affine") @ shown.frame_of_input
-        at_fixed, at_moving, score = _mutual_best(frame, warped)
-        weight = torch.from_numpy(score)[None]
-        step, _ = arbicon.fit(weight, at_fixed.float()[None], at_moving.float()[None], arbicon.NEAR)
-        refined = Transform.from_matrix(step[0].double().numpy(), "affine") @ source
+        for _ in range(FINE_STEPS):
+            known, warped = affine, self.network.warped(shown.planes, shown.masks, affine)
+            at_fixed, at_moving, score = _mutual_best(frame, warped)
+            weight = torch.from_numpy(score)[None]
+            step, _ = arbicon.fit(weight, at_fixed.float()[None], at_moving.float()[None], arbicon.NEAR)
+            affine = arbicon.compose(step, known)
+        source, refined = (
+            Transform.from_matrix(found[0].double().numpy(), "affine") @ shown.frame_of_input
+            for found in (known, affine)
+        )
         transform = frame.frame_of_input.inverse @ refined
         field = None
-        if self.bends:
+        if self.transform != "affine":
             code = self.network.code(self.network.agreed(frame.look, warped))
             field = self._field(fixed, moving, frame, transform, _values(self.network, code, step))
         fixed_px = frame.frame_of_input.inverse(at_fixed.numpy())
@@ -183,7 +193,8 @@ class Pipeline:
 
     def _by_window(self, fixed: Seen, moving: Seen) -> Start:
         of_fixed = [(window, moving.sizes[0]) for window in fixed.windows]
-        return self._best(of_fixed + [(fixed.sizes[0], window) for window in moving.windows])
+        of_moving = [(fixed.sizes[0], window) for window in moving.windows]
+        return self._best(of_fixed + of_moving or [(fixed.sizes[0], moving.sizes[0])])
 
     def _best(self, pairs: list[tuple[Framed, Framed]]) -> Start:
         """The pair of frames on whose map most agrees."""
@@ -192,25 +203,24 @@ class Pipeline:
         return *pairs[best], maps[best][0]
 
     def _field(self, fixed: Seen, moving: Seen, frame: Framed, transform: Transform, values: Floats) -> Field | None:
-        """Of the dense stage, in px of FIXED; None where the ridges do not agree better with it than without."""
+        """Of the dense stage, in px of FIXED; None where it folds, or is not wanted."""
         control = unfolded(interpolating(values))
         if control is None:
             return None
         network_of_frame = fixed.network_of_input @ frame.frame_of_input.inverse
         base = fixed.network_of_input @ transform @ moving.network_of_input.inverse
-        scores = []
-        for share in (0.0, 1.0):
-            bent = Transform("dense", *scaled(control * share, network_of_frame)) @ base
-            ridges = self._warped_ridges(fixed, moving, bent)
-            scores.append(ops.ridge_correlation(fixed.ridges, ridges, Transform.identity(), threads=self.threads)[0])
-        return scaled(control, frame.frame_of_input.inverse) if scores[1] > scores[0] else None
+        bent = Transform("dense", *scaled(control, network_of_frame)) @ base
+        if self.transform == "auto" and self._agreement(fixed, moving, bent) <= self._agreement(fixed, moving, base):
+            return None
+        return scaled(control, frame.frame_of_input.inverse)
 
-    def _warped_ridges(self, fixed: Seen, moving: Seen, transform: Transform) -> ops.Ridges:
-        """Of MOVING as a map between the network's planes warps it."""
+    def _agreement(self, fixed: Seen, moving: Seen, transform: Transform) -> float:
+        """Correlation of the ridges under a map between the network's planes."""
         height, width = fixed.network.plane.shape
         plane = ops.warp(moving.network.plane, transform, (width, height), threads=self.threads)
         mask = ops.warp(moving.network.mask, transform, (width, height), interpolation="nearest", threads=self.threads)
-        return ops.ridges(plane.image, mask.image, threads=self.threads)
+        ridges = ops.ridges(plane.image, mask.image, threads=self.threads)
+        return ops.ridge_correlation(fixed.ridges, ridges, Transform.identity(), threads=self.threads)[0]
 
 
 def _values(network: Arbicon, code: Tensor, step: Tensor) -> Floats:
@@ -272,7 +282,7 @@ def _measured(fixed: Seen, moving: Seen, found: Found, inlier: NDArray[np.bool_]
         "matches": len(inlier), "inliers": int(inlier.sum()),
         "inlier_rms_px": float(np.sqrt(np.mean(found.off[inlier] ** 2))) if inlier.any() else 0.0,
         "coverage": len(occupied[1]) / max(len(occupied[0]), 1),
-        "keypoints_fixed": len(fixed.keypoints), "keypoints_moving": len(moving.keypoints), "attempts": 1,
+        "keypoints_fixed": len(fixed.keypoints), "keypoints_moving": len(moving.keypoints),
     }  # fmt: skip
 
 

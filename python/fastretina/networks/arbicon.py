@@ -8,9 +8,9 @@ Registration", 2022, section 4.1, equation 1) uses it: 4-D correlation -> soft m
 
 * RetinaCraquelureNet, finished, instead of RGB and ResNet-101: small, blind to modality and polarity; it is not trained
   any further;
-* its cells are 4 px wide, the correlation's a ninth of the frame or so: a pair of cells has the largest cosine of what
-  is in them, and remembers where that was (as the pooling with relocalisation of Rocco et al., section 3.4), since the
-  mean of a cell's descriptors describes nothing;
+* its cells are 4 px wide, the correlation's 24 or 36: a pair of those has the largest cosine of what is in them, and
+  remembers where that was (like the pooling with relocalisation of Rocco et al. 2018), since the mean of a cell's
+  descriptors describes nothing;
 * the affine stage is a least-squares fit to what the 4-D convolutions leave of the correlation, repeated with the
   weights that its residuals give: the regression of Rocco et al. (2017) asks for far more training than a CPU affords.
   It is run more than once: MOVING is warped by what is known and looked at again.
@@ -41,6 +41,7 @@ EPSILON = 1e-5  # of the soft mutual matching
 TRUST = 0.25  # power of the vessel probability by which a cell counts
 REACHES = (9.0, 0.5, 0.25, 0.12, 0.06)  # frame units: how near a match has to be, one round of a fit after another
 NEAR = (0.06, 0.03, 0.03)  # the same where the map is nearly known
+CODED = 0.12  # frame units: beyond about this, what is still to be corrected is not in the code
 MOST = 6.0  # by which one fit may change areas
 DAMPING = 1e-3  # of the fit towards the identity, as a share of all weight
 
@@ -267,10 +268,10 @@ class Arbicon(nn.Module):
     def code(self, agreed: Agreed) -> Tensor:
         """(N, C): what the map from warped MOVING to FIXED is, for ``displacement``."""
         weight, away = agreed.weight, agreed.fixed - agreed.moving
-        near = (weight * softly(away.square().sum(5), 0.12))[..., None]
+        near = (weight * softly(away.square().sum(5), CODED))[..., None]
         mass = near.sum((1, 2))  # over FIXED's cells: (N, G, G, 1)
         mean = (near * away).sum((1, 2)) / (mass + EPSILON)
-        told = torch.cat([mean / 0.06, mass / (mass + 1)], 3)
+        told = torch.cat([mean * (2 / CODED), mass / (mass + 1)], 3)
         total = weight.flatten(1).amax(1, keepdim=True) + EPSILON
         return self.encode(torch.cat([weight.flatten(1) / total, told.flatten(1)], 1)).float()
 

@@ -13,7 +13,8 @@ to NumPy. All arrays of a call lie on the current device and are C-contiguous (`
 goes to ``stream`` (a torch or CuPy stream, or a cudaStream_t as an int; default: the stream of the first array, for a
 tensor torch's current one), after what the arrays' own streams have got. A stream must outlive the arrays made on it.
 A call waits for its stream where its answer holds a number of the host's: how many points or matches there are, a
-transform, a contrast; ``upsample``, ``describe`` and ``warp`` do not wait. Values are not looked at: NaN or rows of
+transform, a contrast; ``upsample``, ``describe`` and ``warp`` only queue work (CUDA may wait while it takes a transform
+or a count from the host). Values are not looked at: NaN or rows of
 another norm give an unspecified answer, not an error. EngineError where the core was built without FASTRETINA_CUDA.
 ``warp_points`` takes NumPy arrays only.
 """

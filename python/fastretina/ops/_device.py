@@ -45,8 +45,7 @@ def place(threads: int, stream: Any, **arrays: Any) -> list[Any]:
     ]
     there = [part for name, part in named if on_device(name, part)]
     if not there:
-        if stream is not None:
-            raise InvalidInput(f"stream: got {stream!r}, but no array lies in device memory; remedy: leave it out")
+        refuse_stream(stream)
         return [session(count), *arrays.values()]
     _core.need_device()
     number, owner = _number(stream) if stream is not None else _source(there[0])
@@ -58,6 +57,12 @@ def place(threads: int, stream: Any, **arrays: Any) -> list[Any]:
         return _taken(name, value, number) if on_device(name, value) else value
 
     return [_device_session(number, owner), *(moved(name, value) for name, value in arrays.items())]
+
+
+def refuse_stream(stream: Any) -> None:
+    """InvalidInput for a stream where all arrays are NumPy's."""
+    if stream is not None:
+        raise InvalidInput(f"stream: got {stream!r}, but no array lies in device memory; remedy: leave it out")
 
 
 def _device_session(stream: int, owner: Any) -> _core.Session:

@@ -10,7 +10,7 @@ import numpy as np
 from fastretina import engines
 from fastretina.errors import InvalidInput
 from fastretina.ops._call import local, thread_count
-from fastretina.ops._device import Array, on_device, on_stream_of
+from fastretina.ops._device import Array, on_device, on_stream_of, refuse_stream
 
 _MAX_ENGINES = 4  # kept a thread
 
@@ -62,6 +62,7 @@ def network(
     runner = _engine(weights, engine, precision, "cuda" if there and device == "auto" else device, threads)
     if there:
         return _network_on_device(plane, runner, stream)
+    refuse_stream(stream)
     if not (isinstance(plane, np.ndarray) and plane.dtype == np.float32 and plane.ndim == 2 and plane.size > 0):
         raise InvalidInput(f"plane: expected a (H, W) float32 array, got {getattr(plane, 'dtype', type(plane))}")
     _check_multiple(plane, runner)
