@@ -37,10 +37,10 @@ struct ModelOptions {
   // likely, since no homography comes near.
   double large_bend_px = 2;
   double large_bend_gain_nats = 5;
-  // automatic: what held-out ridges must gain by a field, in nats. Pairs that are a homography apart gain hardly more than 2, real
-  // pairs of one eye gain up to 80 for about a px: few of those who ask for a transform want that px at the price of one
+  // automatic: what held-out ridges must gain by a field, in nats. Pairs that are a homography apart gain 6 at most; real
+  // pairs of one eye gain far more for about a px, and few of those who ask for a transform want that px at the price of one
   // that is not smooth. TransformChoice::dense is for those who do.
-  double field_gain_nats = 60;
+  double field_gain_nats = 110;
 };
 
 struct Options {

@@ -74,7 +74,7 @@ def test_it_finds_a_local_field(pair):
 def test_the_scores_are_the_reference(pair):
     found = ops.refine_field(*pair, BASE)
     at = found.field @ BASE
-    points = pair[1].points.astype(float)
+    points = np.stack(np.meshgrid(np.arange(1, SIDE, 2), np.arange(1, SIDE, 2)), -1).reshape(-1, 2).astype(float)
     inside = reference.unpack(pair[0].full)[1], reference.unpack(pair[1].full)[1]
     keep = np.ones(len(points), bool)
     for dx in (-2, 2):

@@ -31,7 +31,7 @@ enum class Asks { now, trial, flat, field };  // what is measured: two of a clim
 struct FitState {
   Field field;  // its control points are not looked at
   Total total;
-  int surveyed, level, thin, iterations, max_iterations, tries, finished;
+  int surveyed, step, iterations, max_iterations, tries, finished;
   double cost, damping, moved, log_likelihood;
   Asks asks;  // of the climb
   bool climbing, stopped;
@@ -219,7 +219,7 @@ __device__ inline bool solve_step(const FitState& s, const FitBuffers& b) {
 }
 
 // --- the climb, and answers: told that the sums of all cells are there. By a block -------------------------------
-__device__ inline void propose(FitState& s, const FitBuffers& b, int scale) {
+__device__ inline void propose(FitState& s, const FitBuffers& b) {
   const int t = static_cast<int>(threadIdx.x), n = 2 * s.field.columns * s.field.rows;
   const bool solved = solve_step(s, b);
   double most = 0;
@@ -229,15 +229,14 @@ __device__ inline void propose(FitState& s, const FitBuffers& b, int scale) {
   if (t % 32 == 0) largest[t / 32] = most;
   __syncthreads();
   for (int warp = 0; warp < kFitThreads / 32; ++warp) most = fmax(most, largest[warp]);
-  const double shrink = shrink_of(most, scale);
+  const double shrink = shrink_of(most);
   for (int i = t; i < n && solved; i += kFitThreads) b.trial[i] = b.control[i] + shrink * b.delta[i];
   if (t == 0) s.moved = most, s.asks = Asks::trial, s.climbing = solved;
   __syncthreads();
 }
 
 __device__ inline void tell(FitState& s, const FitBuffers& b, const FieldOptions& o, Asks asks) {
-  const int t = static_cast<int>(threadIdx.x), cells = cells_across(s.field) * cells_down(s.field),
-            scale = 1 << (kRidgeLevels - 1 - s.level);
+  const int t = static_cast<int>(threadIdx.x), cells = cells_across(s.field) * cells_down(s.field);
   if (t < 3) {
     double sum = 0;
     for (int cell = 0; cell < cells; ++cell)
@@ -253,7 +252,7 @@ __device__ inline void tell(FitState& s, const FitBuffers& b, const FieldOptions
     b.fits[cell] = {};
     if (count > 0)
       b.fits[cell] =
-          fit_cell(b.sums[cell], count, b.cell_m[cell], b.cell_mm[cell], s.total, s.thin * o.samples_per_point);
+          fit_cell(b.sums[cell], count, b.cell_m[cell], b.cell_mm[cell], s.total, points_worth(s.step) * o.samples_per_point);
   }
   const double energy = prior_energy(s.field, o, asked(b, asks));
   __syncthreads();
@@ -276,7 +275,7 @@ __device__ inline void tell(FitState& s, const FitBuffers& b, const FieldOptions
     __syncthreads();
     if (t == 0 && proposes) ++s.iterations, ++s.out.iterations;
   } else {
-    const bool better = cost < s.cost, still = s.moved < o.epsilon_px * scale;
+    const bool better = cost < s.cost, still = s.moved < o.epsilon_px;
     if (better)
       for (int i = t; i < 2 * s.field.columns * s.field.rows; i += kFitThreads) b.control[i] = b.trial[i];
     proposes = !better && !still && s.tries + 1 < kTrials;
@@ -289,7 +288,7 @@ __device__ inline void tell(FitState& s, const FitBuffers& b, const FieldOptions
     }
   }
   __syncthreads();
-  if (proposes) propose(s, b, scale);
+  if (proposes) propose(s, b);
 }
 
 }  // namespace fastretina::cuda

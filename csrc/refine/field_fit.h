@@ -1,5 +1,5 @@
-// One fit of refine_field: lattice points of one level, sorted by the cells of the control grid, their normal equations,
-// and the steps of Levenberg-Marquardt.
+// One fit of refine_field: lattice points of the finest level, sorted by the cells of the control grid, their normal
+// equations, and the steps of Levenberg-Marquardt.
 #pragma once
 
 #include "core/context.h"
@@ -17,8 +17,8 @@ class FieldFit {
   FieldFit(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
            const Transform& T_fixed_moving, const FieldOptions& options);
 
-  // The points of the overlap at a level, coarser ones thinned. How many.
-  int survey(int level);
+  // The points of the overlap on a lattice of `step` px of MOVING, at least kFinestPx. How many.
+  int survey(int step);
   // The grid over what survey() found, one ring of control points around it. The control points are the caller's.
   Field grid(double* control) const;
   // The points of one fold. After survey(); the field's geometry is that of grid().
@@ -52,7 +52,7 @@ class FieldFit {
   const RidgeMap &fixed_, &moving_;
   const Transform& T_;
   const FieldOptions& options_;
-  int level_ = 0, thin_ = 1, surveyed_ = 0, n_ = 0;
+  int step_ = 1, surveyed_ = 0, n_ = 0;
   double mm_ = 0;
   float *mx_ = nullptr, *my_ = nullptr;    // surveyed, MOVING plane px
   double *fx_ = nullptr, *fy_ = nullptr;   // and where T puts them, FIXED plane px

@@ -22,7 +22,7 @@ constexpr int kGrain = 4;  // cells a chunk of parallel_for
 FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap& fixed, const RidgeMap& moving,
                    const Transform& T_fixed_moving, const FieldOptions& options)
     : context_(context), fixed_(fixed), moving_(moving), T_(T_fixed_moving), options_(options) {
-  const auto n = static_cast<std::size_t>(*moving.count);
+  const auto n = static_cast<std::size_t>(most_points(moving) + kFieldPad);
   for (float** a : {&mx_, &my_, &px_, &py_, &points_.x, &points_.y, &points_.tx, &points_.ty, &points_.m[0],
                     &points_.m[1], &points_.m[2]})
     *a = workspace.take<float>(n);
@@ -37,19 +37,18 @@ FieldFit::FieldFit(const Context& context, Workspace& workspace, const RidgeMap&
   for (double** a : {&gradient_, &delta_, &trial_}) *a = workspace.take<double>(static_cast<std::size_t>(unknowns));
 }
 
-int FieldFit::survey(int level) {
-  level_ = level;
-  const int scale = kRidgeScale[level];
-  thin_ = thinning(scale);
+int FieldFit::survey(int step) {
+  step_ = step;
+  const View<const RidgePixel> own = moving_.level[kRidgeLevels - 1];
   surveyed_ = 0;
-  for (int i = 0; i < *moving_.count; i += thin_) {
-    const double x = static_cast<double>(moving_.points[2 * i]), y = static_cast<double>(moving_.points[2 * i + 1]);
-    Point at;
-    if (!overlaps(fixed_, moving_, T_, x, y, kMarginPx * scale, at)) continue;
-    mx_[surveyed_] = moving_.points[2 * i], my_[surveyed_] = moving_.points[2 * i + 1];
-    fx_[surveyed_] = at.x, fy_[surveyed_] = at.y;
-    ++surveyed_;
-  }
+  for (int y = step / 2; y < own.height; y += step)
+    for (int x = step / 2; x < own.width; x += step) {
+      Point at;
+      if (!overlaps(fixed_, moving_, T_, x, y, at)) continue;
+      mx_[surveyed_] = static_cast<float>(x), my_[surveyed_] = static_cast<float>(y);
+      fx_[surveyed_] = at.x, fy_[surveyed_] = at.y;
+      ++surveyed_;
+    }
   return surveyed_;
 }
 
@@ -78,18 +77,16 @@ void FieldFit::choose(const Field& field, Fold fold) {
   mm_ = 0;
   if (n_ == 0) return;
 
-  const double scale = kRidgeScale[level_];
   for (int k = 0; k < n_; ++k) {
     const int i = order_[k];
     const Place place = place_of(field, fx_[i], fy_[i]);
     points_.tx[k] = static_cast<float>(place.tx), points_.ty[k] = static_cast<float>(place.ty);
-    points_.x[k] = static_cast<float>((fx_[i] + 0.5) / scale - 0.5);
-    points_.y[k] = static_cast<float>((fy_[i] + 0.5) / scale - 0.5);
+    points_.x[k] = static_cast<float>(fx_[i]), points_.y[k] = static_cast<float>(fy_[i]);
     px_[k] = mx_[i], py_[k] = my_[i];
   }
-  const View<const RidgePixel> m = moving_.level[level_];
+  const View<const RidgePixel> m = moving_.level[kRidgeLevels - 1];
   refine_kernels::PointSet values{nullptr, nullptr, {points_.m[0], points_.m[1], points_.m[2]}};
-  refine_kernels::gather({m.data, m.stride, m.width, m.height, static_cast<float>(1 / scale)}, px_, py_, n_, values);
+  refine_kernels::gather({m.data, m.stride, m.width, m.height, 1}, px_, py_, n_, values);
   const Turn turn = turn_at(T_, {cx / n_, cy / n_});
   double mean = 0;
   for (int i = 0; i < n_; ++i) mean += static_cast<double>(points_.m[0][i]);
@@ -161,9 +158,8 @@ void FieldFit::scatter(const Field& field, double mean) {
 }
 
 FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
-  const View<const RidgePixel> level = fixed_.level[level_];
-  const FieldJob job{points_, level.data, level.stride, level.width, level.height,
-                     1.0f / static_cast<float>(kRidgeScale[level_])};
+  const View<const RidgePixel> finest = fixed_.level[kRidgeLevels - 1];
+  const FieldJob job{points_, finest.data, finest.stride, finest.width, finest.height};
   const int cells = cells_across(field) * cells_down(field);
   context_.parallel_for(cells, kGrain, [&](int begin, int end, int) {
     for (int cell = begin; cell < end; ++cell) {
@@ -186,7 +182,7 @@ FieldFit::Normal FieldFit::measure(const Field& field, bool with_matrix) {
     const int count = first_[cell + 1] - first_[cell];
     if (count == 0) continue;
     const CellFit fit =
-        fit_cell(sums_[cell], count, cell_m_[cell], cell_mm_[cell], total, thin_ * options_.samples_per_point);
+        fit_cell(sums_[cell], count, cell_m_[cell], cell_mm_[cell], total, points_worth(step_) * options_.samples_per_point);
     gain_[cell] = fit.gain, weight_[cell] = fit.weight;
     out.log_likelihood += fit.log_likelihood;
   }
@@ -232,7 +228,7 @@ bool FieldFit::step(const Field& field, double damping) {
 }
 
 int FieldFit::run(const Field& field, double* control, int max_iterations) {
-  const int n = 2 * field.columns * field.rows, scale = kRidgeScale[level_];
+  const int n = 2 * field.columns * field.rows;
   Field next = field;
   next.control = trial_;
   Normal now = measure(field, true);
@@ -246,15 +242,15 @@ int FieldFit::run(const Field& field, double* control, int max_iterations) {
       if (!step(field, damping)) return iteration;
       moved = 0;
       for (int i = 0; i < n; ++i) moved = std::max(moved, std::abs(delta_[i]));
-      const double shrink = shrink_of(moved, scale);
+      const double shrink = shrink_of(moved);
       for (int i = 0; i < n; ++i) trial_[i] = control[i] + shrink * delta_[i];
       better = measure(next, false).cost < now.cost;
-      if (!better && moved < options_.epsilon_px * scale) break;
+      if (!better && moved < options_.epsilon_px) break;
       damping = next_damping(damping, better);
     }
     if (!better) break;
     std::copy_n(trial_, n, control);
-    if (moved < options_.epsilon_px * scale) break;
+    if (moved < options_.epsilon_px) break;
     now = measure(field, true);
   }
   return iteration;

@@ -44,8 +44,9 @@ FR_INLINE void cell_sums_body(const FieldJob& job, const float control[2][kTaps]
   Tile t;
   for (int at = begin; at < end; at += kTile) {
     const int n = std::min(kTile, end - at);
-    weigh_tile(job.points.tx + at, job.points.ty + at, n, t);
-    sample_tile(job, control, at, n, t);
+    const int padded = (n + kFieldPad - 1) / kFieldPad * kFieldPad;  // points behind the end are looked at, not used
+    weigh_tile(job.points.tx + at, job.points.ty + at, padded, t);
+    sample_tile(job, control, at, padded, t);
     if (with_matrix) add_matrix(t, n, sums);
     for (int i = 0; i < n; ++i) {
       sums.ff += static_cast<double>(t.ff[i]);

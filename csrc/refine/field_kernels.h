@@ -7,9 +7,10 @@
 
 namespace fastretina::field_kernels {
 
+constexpr int kFieldPad = 16;  // readable points behind the last one
 constexpr int kTaps = 16;  // control points that move a point: 4 rows of 4
 
-// Points as parallel arrays: where the transform puts them in FIXED (level px), their place in the cell, and the MOVING
+// Points as parallel arrays: where the transform puts them in FIXED, their place in the cell, and the MOVING
 // map's values, turned into the FIXED frame.
 struct FieldPoints {
   float *x, *y, *tx, *ty;
@@ -18,10 +19,9 @@ struct FieldPoints {
 
 struct FieldJob {
   FieldPoints points;
-  const std::uint32_t* level;  // of FIXED
+  const std::uint32_t* level;  // FIXED's finest
   std::ptrdiff_t stride;
   int width, height;
-  float per_plane_px;  // level px a plane px
 };
 
 // Sums over a cell's points. f: the FIXED values under the displaced points, s: the strength among them, m: MOVING's,

@@ -19,10 +19,14 @@
 
 namespace fastretina::field_math {
 
-constexpr int kFirstLevel = 1;       // of the fit to all points: a field moves less than the coarsest level's pixel
+// Everything is asked of the finest level: coarser ones tell less, and a field moves points by no more than a ridge is
+// wide. The lattices, px of MOVING: of the first question; of the halves; of the last fit, where a wider one would lose
+// a part of what the ridges say and a closer one adds nothing.
+constexpr int kCoarsePx = 6, kHalvesPx = 3, kFinestPx = 2;
+constexpr double kCoarseDoubt_nats = 5;  // of the first answer
 constexpr int kAskedIterations = 3;  // of a fit to a half: later ones only sharpen it
-constexpr double kMarginPx = 2;      // level px: the reach of the blur, as in refine
-constexpr double kStepPx = 2;        // a step moves no control point further, in level px
+constexpr double kMarginPx = 2;      // the reach of the blur, as in refine
+constexpr double kStepPx = 2;        // a step moves no control point further
 constexpr int kTrials = 4;           // damping values tried for a step
 constexpr double kShared = 80;       // points' worth of all cells in each one's correlation
 constexpr double kMostCorrelation = 0.999;
@@ -30,14 +34,28 @@ constexpr double kFirstDamping = 1e-3;
 
 enum class Fold { all, even, odd };  // of a chessboard of half grid steps: what is fitted, and what is held out
 
-// Coarse levels are smooth: every how manieth point does.
-FR_HD int thinning(int scale) { return scale >= 4 ? 8 : scale >= 2 ? 4 : 1; }
+// Points of a lattice along a side: step / 2, and so on.
+FR_HD int lattice_side(int side, int step) { return (side - step / 2 + step - 1) / step; }
+inline int most_points(const RidgeMap& moving) {
+  const View<RidgePixel> finest = moving.level[kRidgeLevels - 1];
+  return lattice_side(finest.width, kFinestPx) * lattice_side(finest.height, kFinestPx);
+}
+// What a point of a lattice counts for, where the points of one of 3 px count for 1; and is an overlap large enough?
+FR_HD double points_worth(int step) {
+  constexpr double kOne = refine_math::kPointStepPx * refine_math::kPointStepPx;
+  return step * step / kOne;
+}
+FR_HD bool enough(int surveyed, int step, int min_points) {
+  return surveyed > 0 && surveyed * points_worth(step) >= min_points;
+}
 
-// Where T puts a MOVING point in FIXED. false: not in the overlap, by a margin in plane px.
-FR_HD bool overlaps(const RidgeMap& fixed, const RidgeMap& moving, const Transform& T, double x, double y,
-                    double margin, Point& at) {
+// Where T puts a MOVING pixel in FIXED. false: not in the overlap.
+FR_HD bool overlaps(const RidgeMap& fixed, const RidgeMap& moving, const Transform& T, int x, int y, Point& at) {
+  constexpr double margin = kMarginPx;
+  const View<RidgePixel>& own = moving.level[kRidgeLevels - 1];
+  if (own.data[y * own.stride + x] >> 24 == 0) return false;
   if (T.kind == TransformKind::homography && !(T.p[6] * x + T.p[7] * y + T.p[8] > 0)) return false;
-  at = apply(T, {x, y});
+  at = apply(T, {static_cast<double>(x), static_cast<double>(y)});
   const auto inside = [](const View<RidgePixel>& finest, double px, double py) {
     return refine_math::is_inside(finest.data, finest.stride, finest.width, finest.height, static_cast<float>(px),
                                   static_cast<float>(py), 1);
@@ -128,8 +146,8 @@ FR_HD CellFit fit_cell(const field_kernels::CellSums& s, int count, double m, do
 }
 
 // How far a step of `moved` is taken.
-FR_HD double shrink_of(double moved, int scale) {
-  const double most = kStepPx * scale / (moved > 1e-30 ? moved : 1e-30);
+FR_HD double shrink_of(double moved) {
+  const double most = kStepPx / (moved > 1e-30 ? moved : 1e-30);
   return most < 1 ? most : 1;
 }
 FR_HD double next_damping(double damping, bool better) {

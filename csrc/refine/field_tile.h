@@ -7,7 +7,7 @@
 
 namespace fastretina::field_kernels {
 
-constexpr int kTile = 64;
+constexpr int kTile = 64;  // a multiple of kFieldPad
 
 struct Tile {
   alignas(64) float wx[4][kTile], wy[4][kTile];
@@ -37,11 +37,9 @@ FR_HD_FLAT float moved(const Tile& t, const float control[kTaps], int i) {
 // (x, y): where the transform alone puts it. m0, m1, m2: the MOVING values.
 FR_HD_FLAT void sample_point(const FieldJob& job, const float control[2][kTaps], float x, float y, float m0, float m1,
                              float m2, int i, Tile& t) {
-  const float g = job.per_plane_px;
-  const float px = std::fmaf(moved(t, control[0], i), g, x), py = std::fmaf(moved(t, control[1], i), g, y);
+  const float px = x + moved(t, control[0], i), py = y + moved(t, control[1], i);
   const refine_math::Sample s = refine_math::sample(job.level, job.stride, job.width, job.height, px, py);
-  const float gx0 = s.gx[0] * g, gx1 = s.gx[1] * g, gx2 = s.gx[2] * g;
-  const float gy0 = s.gy[0] * g, gy1 = s.gy[1] * g, gy2 = s.gy[2] * g;
+  const float gx0 = s.gx[0], gx1 = s.gx[1], gx2 = s.gx[2], gy0 = s.gy[0], gy1 = s.gy[1], gy2 = s.gy[2];
   t.qxx[i] = std::fmaf(gx2, gx2, std::fmaf(gx1, gx1, gx0 * gx0));
   t.qxy[i] = std::fmaf(gx2, gy2, std::fmaf(gx1, gy1, gx0 * gy0));
   t.qyy[i] = std::fmaf(gy2, gy2, std::fmaf(gy1, gy1, gy0 * gy0));

@@ -13,8 +13,8 @@
 // Where two lines cross the directions disagree, which is what keeps wrong overlaps from scoring.
 // It never returns a lower score than it got.
 //
-// refine_field() adds what no such transform holds: a smooth displacement of FIXED (core/field.h), coarse to fine by
-// Levenberg-Marquardt on the same posterior, with a prior on bending. The field is kept only where it also raises the
+// refine_field() adds what no such transform holds: a smooth displacement of FIXED (core/field.h), by Levenberg-Marquardt
+// on the same posterior at the finest level, with a prior on bending. The field is kept only where it also raises the
 // correlation on lattice points that had no part in the fit, so that noise never bends.
 #pragma once
 
@@ -91,13 +91,13 @@ struct Refinement {
 
 struct FieldOptions {
   int cells = 8;                    // grid steps along the longer side of FIXED
-  int max_iterations = 6;           // a level
-  double epsilon_px = 0.05;         // a level ends when no control point moves further, in level px
-  double bend_px = 3.0;             // prior deviation of a second difference of neighbouring control points
+  int max_iterations = 15;          // of the last fit
+  double epsilon_px = 0.05;         // a fit ends when no control point moves further
+  double bend_px = 5.0;             // prior deviation of a second difference of neighbouring control points
   double shift_px = 8.0;            // prior deviation of a displacement
-  double samples_per_point = 0.108; // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
-  int min_points = 256;             // fewer points in the overlap: no field
-  double min_gain_nats = 2;         // log-likelihood that held-out points must gain
+  double samples_per_point = 0.2;   // as in RefineOptions, but within a cell, where fewer neighbours repeat one another
+  int min_points = 256;             // an overlap of fewer points of a lattice of 3 px: no field
+  double min_gain_nats = 4;         // log-likelihood that held-out points must gain
   double min_displacement_px = 0.4; // root mean square over the overlap; less is not worth a field
   double max_displacement_px = 20;  // a field that moves a point further is refused
   double min_jacobian = 0.3;        // the same for one that shrinks an area further

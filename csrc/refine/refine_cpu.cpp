@@ -40,7 +40,7 @@ bool climb(const Context& context, Workspace& workspace, const RidgeMap& fixed, 
     if (level.choose(fixed, moving, model) < std::max(options.min_points, kLanes)) return false;
     out.iterations += level.run(model);
     furthest = level.reach(first, model);
-    out.shift_px = level.shift(first, model);
+    if (k == kRidgeLevels - 1) out.shift_px = level.shift(first, model);
   }
   result = transform_of(model);
   return furthest <= options.max_shift_px && frame_shift(start, result, finest(moving)) <= options.max_frame_shift_px;

@@ -33,7 +33,7 @@ namespace {
 using namespace field_math;
 
 // Do points that had no part in a fit agree better under it? One half of the chessboard is asked about the first step of
-// the fit to the other, which nearly always settles it; then each about the fit to the other.
+// the fit to the other on a coarse lattice, which nearly always settles it; then each about the fit to the other.
 bool supported(FieldFit& fit, const Field& field, const Field& flat, double* control, const FieldOptions& options,
                FieldRefinement& out) {
   const auto gain = [&](Fold fitted, Fold asked, int iterations) {
@@ -44,7 +44,8 @@ bool supported(FieldFit& fit, const Field& field, const Field& flat, double* con
     return fit.log_likelihood(field) - fit.log_likelihood(flat);
   };
   out.gain_nats = gain(Fold::even, Fold::odd, 1);
-  if (out.gain_nats < options.min_gain_nats / 3) return false;
+  if (out.gain_nats < options.min_gain_nats / 3 - kCoarseDoubt_nats) return false;
+  fit.survey(kHalvesPx);
   out.gain_nats = gain(Fold::even, Fold::odd, kAskedIterations) + gain(Fold::odd, Fold::even, kAskedIterations);
   return out.gain_nats >= options.min_gain_nats;
 }
@@ -55,26 +56,25 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out) {
   check_field(options);
   *out = {};
-  for (const RidgeMap* map : {&fixed, &moving})
-    if (std::min(map->level[kFirstLevel].width, map->level[kFirstLevel].height) < 2) return;
+  for (const RidgeMap* map : {&fixed, &moving}) {
+    const View<const RidgePixel> finest = map->level[kRidgeLevels - 1];
+    if (std::min(finest.width, finest.height) < 2) return;
+  }
   const Workspace::Frame scratch(workspace);
   FieldFit fit(context, workspace, fixed, moving, T_fixed_moving, options);
-  if (fit.survey(kRidgeLevels - 1) < options.min_points) return;
+  if (!enough(fit.survey(kCoarsePx), kCoarsePx, options.min_points)) return;
   const Field field = fit.grid(control);
   Field flat = field;
   const int n = 2 * field.columns * field.rows;
   double* zeros = workspace.take<double>(static_cast<std::size_t>(n));
   std::fill_n(zeros, n, 0.0);
   flat.control = zeros;
-  // At the finest level: coarser ones tell less.
   if (!supported(fit, field, flat, control, options, *out)) return;
 
   std::copy_n(zeros, n, control);
-  for (int level = kFirstLevel; level < kRidgeLevels; ++level) {
-    fit.survey(level);
-    fit.choose(field, Fold::all);
-    out->iterations += fit.run(field, control, options.max_iterations);
-  }
+  fit.survey(kFinestPx);
+  fit.choose(field, Fold::all);
+  out->iterations += fit.run(field, control, options.max_iterations);
   out->score_before = fit.correlation(flat);
   out->score_after = fit.correlation(field);
   double rms = 0, most = 0;

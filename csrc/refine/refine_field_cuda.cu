@@ -33,26 +33,21 @@ __global__ void begin_kernel(Call call, bool stopped) {
 }
 
 // The points of the overlap in the lattice's order; at first the grid over them, too. One block.
-__global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int level, int thin, bool first) {
+__global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int step, bool first) {
   FitState& s = *call.state;
   if (s.stopped) return;
   const FitBuffers& b = call.buffers;
   __shared__ int votes[kSurveyThreads / 32];
   __shared__ double extremes[4][kSurveyThreads / 32];
   const int t = static_cast<int>(threadIdx.x), lane = t % 32, warp = t / 32,
-            candidates = (*call.moving.count + thin - 1) / thin, scale = 1 << (kRidgeLevels - 1 - level);
+            across = lattice_side(call.moving.level[kRidgeLevels - 1].width, step),
+            candidates = across * lattice_side(call.moving.level[kRidgeLevels - 1].height, step);
   int n = 0;
   double bound[4] = {1e300, 1e300, 1e300, 1e300};  // least x, y, -x, -y
   for (int begin = 0; begin < candidates; begin += kSurveyThreads) {
-    const int i = (begin + t) * thin;
-    float x = 0, y = 0;
+    const int i = begin + t, x = step / 2 + i % across * step, y = step / 2 + i / across * step;
     Point at;
-    bool chosen = false;
-    if (begin + t < candidates) {
-      x = call.moving.points[2 * i], y = call.moving.points[2 * i + 1];
-      chosen = overlaps(call.fixed, call.moving, *call.T, static_cast<double>(x), static_cast<double>(y),
-                        kMarginPx * scale, at);
-    }
+    const bool chosen = i < candidates && overlaps(call.fixed, call.moving, *call.T, x, y, at);
     const unsigned ballot = __ballot_sync(kAllLanes, chosen);
     if (lane == 0) votes[warp] = __popc(ballot);
     __syncthreads();
@@ -63,7 +58,7 @@ __global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int l
     }
     __syncthreads();
     if (!chosen) continue;
-    b.mx[to] = x, b.my[to] = y, b.fx[to] = at.x, b.fy[to] = at.y;
+    b.mx[to] = static_cast<float>(x), b.my[to] = static_cast<float>(y), b.fx[to] = at.x, b.fy[to] = at.y;
     const double found[4] = {at.x, at.y, -at.x, -at.y};
     for (int k = 0; k < 4; ++k) bound[k] = fmin(bound[k], found[k]);
   }
@@ -75,9 +70,9 @@ __global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int l
   if (t != 0) return;
   for (int k = 0; k < 4; ++k)
     for (const double found : extremes[k]) bound[k] = fmin(bound[k], found);
-  s.surveyed = n, s.level = level, s.thin = thin;
+  s.surveyed = n, s.step = step;
   if (!first) return;
-  s.stopped = n < call.options.min_points;
+  s.stopped = !enough(n, step, call.options.min_points);
   if (!s.stopped)
     s.field = grid_over({bound[0], bound[1]}, {-bound[2], -bound[3]}, call.fixed.level[kRidgeLevels - 1],
                         call.options.cells, b.control);
@@ -116,9 +111,7 @@ __global__ void sort_kernel(Call call) {
     b.first[cell] = begin;
     if (cell == cells - 1) b.first[cells] = begin + b.counts[cell];
   }
-  const double scale = 1 << (kRidgeLevels - 1 - s.level);
-  const View<RidgePixel> m = call.moving.level[s.level];
-  const auto per_px = static_cast<float>(1 / scale);
+  const View<RidgePixel> m = call.moving.level[kRidgeLevels - 1];
   for (int from = 0; from < s.surveyed; from += 32) {
     const int i = from + lane;
     const bool own = i < s.surveyed && b.cell[i] == cell;
@@ -129,10 +122,8 @@ __global__ void sort_kernel(Call call) {
     b.order[k] = i;
     const Place place = place_of(s.field, b.fx[i], b.fy[i]);
     b.points.tx[k] = static_cast<float>(place.tx), b.points.ty[k] = static_cast<float>(place.ty);
-    b.points.x[k] = static_cast<float>((b.fx[i] + 0.5) / scale - 0.5);
-    b.points.y[k] = static_cast<float>((b.fy[i] + 0.5) / scale - 0.5);
-    const Sample value = sample(m.data, m.stride, m.width, m.height, fmaf(b.mx[i] + 0.5f, per_px, -0.5f),
-                                fmaf(b.my[i] + 0.5f, per_px, -0.5f));
+    b.points.x[k] = static_cast<float>(b.fx[i]), b.points.y[k] = static_cast<float>(b.fy[i]);
+    const Sample value = sample(m.data, m.stride, m.width, m.height, b.mx[i], b.my[i]);
     for (int c = 0; c < 3; ++c) b.points.m[c][k] = value.f[c];
   }
 }
@@ -172,13 +163,12 @@ __global__ void __launch_bounds__(kSurveyThreads) centre_kernel(Call call) {
 
 // --- fits and answers -------------------------------------------------------------------------------------------
 // From no displacement. One block.
-__global__ void start_kernel(Call call, int max_iterations, bool from_flat) {
+__global__ void start_kernel(Call call, int max_iterations) {
   FitState& s = *call.state;
   if (s.stopped) return;
   const FitBuffers& b = call.buffers;
   for (int i = static_cast<int>(threadIdx.x); i < 2 * s.field.columns * s.field.rows; i += kFitThreads) {
-    b.zeros[i] = 0;
-    if (from_flat) b.control[i] = 0;
+    b.zeros[i] = b.control[i] = 0;
   }
   if (threadIdx.x == 0)
     s.asks = Asks::now, s.climbing = true, s.damping = kFirstDamping, s.iterations = 0, s.tries = 0, s.finished = 0,
@@ -186,10 +176,8 @@ __global__ void start_kernel(Call call, int max_iterations, bool from_flat) {
 }
 
 __device__ FieldJob job_of(const Call& call) {
-  const FitState& s = *call.state;
-  const View<RidgePixel> level = call.fixed.level[s.level];
-  return {call.buffers.points, level.data, level.stride, level.width, level.height,
-          1.0f / static_cast<float>(1 << (kRidgeLevels - 1 - s.level))};
+  const View<RidgePixel> finest = call.fixed.level[kRidgeLevels - 1];
+  return {call.buffers.points, finest.data, finest.stride, finest.width, finest.height};
 }
 
 __device__ void measure_cell(const Call& call, int cell, Asks asks, CellWork& work) {
@@ -285,8 +273,8 @@ struct Queue {
     launch(context, static_cast<unsigned>(most_cells), 32, sort_kernel, call);
     launch(context, 1, kSurveyThreads, centre_kernel, call);
   }
-  void fit(int max_iterations, bool from_flat) const {
-    launch(context, 1, kFitThreads, start_kernel, call, max_iterations, from_flat);
+  void fit(int max_iterations) const {
+    launch(context, 1, kFitThreads, start_kernel, call, max_iterations);
     for (int i = 0; i < kLaunches; ++i)
       launch(context, static_cast<unsigned>(most_cells), kFitThreads, measure_kernel, call, Asks::now);
     launch(context, 1, kFitThreads, finish_kernel, call);
@@ -298,7 +286,7 @@ struct Queue {
   // Do points that had no part in a fit agree better under it?
   void judge(Fold fitted, Fold held_out, int iterations, bool adds, double least_gain) const {
     choose(fitted);
-    fit(iterations, true);
+    fit(iterations);
     choose(held_out);
     ask();
     launch(context, 1, 1, judge_kernel, call.state, adds, least_gain);
@@ -329,27 +317,28 @@ void refine_field(const Context& context, Workspace& workspace, const RidgeMap& 
                   const Transform& T_fixed_moving, const FieldOptions& options, double* control, FieldRefinement* out) {
   check_field(options);
   const Workspace::Frame scratch(workspace);
-  const int most = moving.capacity, side = options.cells + 1;
+  const int most = most_points(moving), side = options.cells + 1;
   Call call{fixed, moving, &T_fixed_moving, options, take_buffers(workspace, most, options.cells, control),
             workspace.take<FitState>(1)};
   const Queue queue{context, call, most, side * side};
-  const auto survey = [&](int level, bool first) {
-    launch(context, 1, kSurveyThreads, survey_kernel, call, level, thinning(kRidgeScale[level]), first);
+  const auto survey = [&](int step, bool first) {
+    launch(context, 1, kSurveyThreads, survey_kernel, call, step, first);
   };
-  bool shows = most > 0;
-  for (const RidgeMap* map : {&fixed, &moving})
-    shows = shows && std::min(map->level[kFirstLevel].width, map->level[kFirstLevel].height) >= 2;
+  bool shows = true;
+  for (const RidgeMap* map : {&fixed, &moving}) {
+    const View<const RidgePixel> finest = map->level[kRidgeLevels - 1];
+    shows = shows && std::min(finest.width, finest.height) >= 2;
+  }
   launch(context, 1, 1, begin_kernel, call, !shows);
   if (shows) {
-    survey(kRidgeLevels - 1, true);
-    queue.judge(Fold::even, Fold::odd, 1, false, options.min_gain_nats / 3);
+    survey(kCoarsePx, true);
+    queue.judge(Fold::even, Fold::odd, 1, false, options.min_gain_nats / 3 - kCoarseDoubt_nats);
+    survey(kHalvesPx, false);
     queue.judge(Fold::even, Fold::odd, kAskedIterations, false, -1e300);
     queue.judge(Fold::odd, Fold::even, kAskedIterations, true, options.min_gain_nats);
-    for (int level = kFirstLevel; level < kRidgeLevels; ++level) {
-      survey(level, false);
-      queue.choose(Fold::all);
-      queue.fit(options.max_iterations, level == kFirstLevel);
-    }
+    survey(kFinestPx, false);
+    queue.choose(Fold::all);
+    queue.fit(options.max_iterations);
     queue.ask();
   }
   launch(context, 1, kFitThreads, end_kernel, call, out);

@@ -79,14 +79,16 @@ FR_INLINE void accumulate_body(const Job& job, int q, int begin, int end, double
 }
 
 struct LatticeTile {
+  alignas(64) std::uint32_t pixel[kTile];  // every second one: a strided load in the long loop would leave its end scalar
   alignas(64) float on[kTile], x[kTile], f[kTile], fc[kTile], fs[kTile], m[kTile], mc[kTile], ms[kTile];
 };
 
 FR_INLINE void lattice_tile(const LatticeJob& job, const std::uint32_t* __restrict moving, int first, int n,
                             LatticeTile& t) {
+  for (int i = 0; i < n; ++i) t.pixel[i] = moving[2 * i];
   for (int i = 0; i < n; ++i) {
     const float column = static_cast<float>(first + i);
-    const LatticePoint p = lattice_point(job, moving[2 * i], column);
+    const LatticePoint p = lattice_point(job, t.pixel[i], column);
     t.on[i] = p.on;
     t.x[i] = column;
     t.f[i] = p.f, t.fc[i] = p.fc, t.fs[i] = p.fs;
@@ -96,12 +98,12 @@ FR_INLINE void lattice_tile(const LatticeJob& job, const std::uint32_t* __restri
 
 FR_INLINE void lattice_row_body(const LatticeJob& job, double* sums) {
   alignas(64) float lanes[kLatticeSums][kLanes] = {};
-  LatticeTile t{};
+  LatticeTile t;
   const int count = (job.moving_width + 1) / 2;
   for (int at = 0; at < count; at += kTile) {
     const int n = std::min(kTile, count - at), padded = (n + kLanes - 1) / kLanes * kLanes;
     lattice_tile(job, job.moving + 2 * at, at, n, t);
-    for (float* a : {t.on, t.f, t.fc, t.fs, t.m, t.mc, t.ms}) std::fill(a + n, a + padded, 0.0f);
+    for (float* a : {t.on, t.x, t.f, t.fc, t.fs, t.m, t.mc, t.ms}) std::fill(a + n, a + padded, 0.0f);
     total(t.on, lanes[kN], padded);
     dot(t.on, t.x, lanes[kX], padded);
     total(t.f, lanes[kF], padded);
@@ -138,6 +140,75 @@ FR_INLINE void gather_body(const GatherJob& job, const float* __restrict x, cons
   }
 }
 
+// seen[i] is kept where the four diagonal neighbours of (x, y) are inside: well_inside() without a branch.
+FR_INLINE void look_around(const View<const std::uint32_t>& finest, const float* __restrict x, const float* __restrict y,
+                           float margin, int n, std::uint32_t* __restrict seen) {
+  const float right = static_cast<float>(finest.width - 1), bottom = static_cast<float>(finest.height - 1);
+  const auto stride = static_cast<std::int32_t>(finest.stride);
+  const std::uint32_t* __restrict data = finest.data;
+  for (int corner = 0; corner < 4; ++corner) {
+    const float dx = corner & 1 ? margin : -margin, dy = corner & 2 ? margin : -margin;
+    for (int i = 0; i < n; ++i) {
+      const float ax = x[i] + dx, ay = y[i] + dy;
+      const float cx = ax > 0 ? (ax < right ? ax : right) : 0.0f, cy = ay > 0 ? (ay < bottom ? ay : bottom) : 0.0f;
+      const auto ix = static_cast<std::int32_t>(cx + 0.5f), iy = static_cast<std::int32_t>(cy + 0.5f);
+      const bool within = (ax > -0.5f) & (ay > -0.5f) & (ax < right + 0.5f) & (ay < bottom + 0.5f);
+      const std::uint32_t pixel = data[iy * stride + ix];
+      seen[i] &= within ? pixel >> 24 : 0u;
+    }
+  }
+}
+
+FR_INLINE void place_tile(const OverlapJob& job, const float* __restrict px, const float* __restrict py, int n,
+                          float* __restrict u, float* __restrict v, float* __restrict x, float* __restrict y,
+                          std::uint32_t* __restrict seen) {
+  for (int i = 0; i < n; ++i) {
+    u[i] = static_cast<float>((static_cast<double>(px[i]) - job.frame.cx) / job.frame.radius);
+    v[i] = static_cast<float>((static_cast<double>(py[i]) - job.frame.cy) / job.frame.radius);
+  }
+  for (int i = 0; i < n; ++i) {
+    float w;
+    map_point(job.map, u[i], v[i], x[i], y[i], w);
+    seen[i] = w > 0 ? 255u : 0u;
+  }
+}
+
+FR_INLINE void overlap_body(const OverlapJob& job, const float* points, int count, const PlacedPoints& out, int& found) {
+  alignas(64) float px[kTile], py[kTile], u[kTile], v[kTile], x[kTile], y[kTile];
+  alignas(64) std::uint32_t seen[kTile];
+  found = 0;
+  for (int at = 0; at < count; at += kTile) {
+    const int n = std::min(kTile, count - at);
+    for (int i = 0; i < n; ++i) {
+      const float* p = points + 2 * std::ptrdiff_t{job.thin} * (at + i);
+      px[i] = p[0], py[i] = p[1];
+    }
+    place_tile(job, px, py, n, u, v, x, y, seen);
+    look_around(job.fixed, x, y, job.margin, n, seen);
+    look_around(job.moving, px, py, job.margin, n, seen);
+    for (int i = 0; i < n; ++i) {
+      out.x[found] = px[i], out.y[found] = py[i], out.u[found] = u[i], out.v[found] = v[i];
+      found += seen[i] != 0;
+    }
+  }
+}
+
+FR_INLINE void apart_body(const FloatMap& a, const FloatMap& b, const float* __restrict u, const float* __restrict v, int n,
+                          double& sum) {
+  alignas(64) double lanes[kLanes] = {};
+  for (int at = 0; at < n; at += kLanes)
+    for (int l = 0; l < kLanes; ++l) {
+      float xa, ya, xb, yb, w;
+      map_point(a, u[at + l], v[at + l], xa, ya, w);
+      map_point(b, u[at + l], v[at + l], xb, yb, w);
+      const double dx = static_cast<double>(xa) - static_cast<double>(xb);
+      const double dy = static_cast<double>(ya) - static_cast<double>(yb);
+      lanes[l] += dx * dx + dy * dy;
+    }
+  sum = 0;
+  for (const double lane : lanes) sum += lane;
+}
+
 }  // namespace
 
 FR_CLONES(accumulate, (const Job& job, int parameters, int begin, int end, double* sums),
@@ -145,5 +216,9 @@ FR_CLONES(accumulate, (const Job& job, int parameters, int begin, int end, doubl
 FR_CLONES(lattice_row, (const LatticeJob& job, double* sums), (job, sums))
 FR_CLONES(gather, (const GatherJob& job, const float* x, const float* y, int n, const PointSet& out),
           (job, x, y, n, out))
+FR_CLONES(overlap, (const OverlapJob& job, const float* points, int count, const PlacedPoints& out, int& found),
+          (job, points, count, out, found))
+FR_CLONES(apart, (const FloatMap& a, const FloatMap& b, const float* u, const float* v, int n, double& sum),
+          (a, b, u, v, n, sum))
 
 }  // namespace fastretina::refine_kernels

@@ -57,4 +57,22 @@ struct GatherJob {
 };
 void gather(const GatherJob& job, const float* x, const float* y, int n, const PointSet& out);
 
+// The points of the overlap: where a point, under the map, and its neighbours at `margin` lie inside both fields of view.
+struct OverlapJob {
+  View<const std::uint32_t> fixed, moving;  // finest levels
+  refine_math::FloatMap map;
+  refine_math::Frame frame;
+  float margin;
+  int thin;  // every how manieth point is asked
+};
+struct PlacedPoints {
+  float *x, *y, *u, *v;  // plane px, and normalised
+};
+// points: x, y of count x thin. The first `found` of `out` are those of the overlap, in order; there is room for count + 1.
+void overlap(const OverlapJob& job, const float* points, int count, const PlacedPoints& out, int& found);
+
+// Sum of the squared distances between two maps of n points; n: a multiple of kLanes.
+void apart(const refine_math::FloatMap& a, const refine_math::FloatMap& b, const float* u, const float* v, int n,
+           double& sum);
+
 }  // namespace fastretina::refine_kernels

@@ -25,28 +25,16 @@ Level::Level(const Context& context, Workspace& workspace, const RidgeMap& fixed
 }
 
 int Level::choose(const RidgeMap& fixed, const RidgeMap& moving, const Model& model) {
-  const View<const RidgePixel> finest = fixed.level[kRidgeLevels - 1];
-  const View<const RidgePixel> own = moving.level[kRidgeLevels - 1];
-  const FloatMap map = float_map(model, 1);
-  const Frame& frame = model.frame;
-  const auto margin = static_cast<float>(kMarginPx * scale_);
+  const int thin = thinning(scale_), candidates = (*moving.count + thin - 1) / thin;
+  overlap({fixed.level[kRidgeLevels - 1], moving.level[kRidgeLevels - 1], float_map(model, 1), model.frame,
+           static_cast<float>(kMarginPx * scale_), thin},
+          moving.points, candidates, {x_, y_, points_.u, points_.v}, n_);
   Box& box = climb_.box;
-  n_ = 0;
   double cx = 0, cy = 0;
-  const int thin = thinning(scale_);
-  for (int i = 0; i < *moving.count; i += thin) {
-    const float px = moving.points[2 * i], py = moving.points[2 * i + 1];
-    const auto u = static_cast<float>((static_cast<double>(px) - frame.cx) / frame.radius);
-    const auto v = static_cast<float>((static_cast<double>(py) - frame.cy) / frame.radius);
-    float x, y, w;
-    map_point(map, u, v, x, y, w);
-    if (!well_inside(finest, x, y, w, margin)) continue;
-    if (!well_inside(own, px, py, 1, margin)) continue;
-    x_[n_] = px, y_[n_] = py, points_.u[n_] = u, points_.v[n_] = v;
-    ++n_;
-    box = {std::min(box.u0, double{u}), std::max(box.u1, double{u}), std::min(box.v0, double{v}),
-           std::max(box.v1, double{v})};
-    cx += static_cast<double>(px), cy += static_cast<double>(py);
+  for (int i = 0; i < n_; ++i) {
+    const double u = static_cast<double>(points_.u[i]), v = static_cast<double>(points_.v[i]);
+    box = {std::min(box.u0, u), std::max(box.u1, u), std::min(box.v0, v), std::max(box.v1, v)};
+    cx += static_cast<double>(x_[i]), cy += static_cast<double>(y_[i]);
   }
   if (n_ < std::max(climb_.options.min_points, kLanes)) return n_;
   const Turn turn = turn_at(transform_of(model), {cx / n_, cy / n_});
@@ -90,16 +78,8 @@ int Level::run(Model& model) {
 double Level::reach(const Model& a, const Model& b) const { return refine_math::reach(climb_.box, a, b); }
 
 double Level::shift(const Model& a, const Model& b) const {
-  const FloatMap ma = float_map(a, 1), mb = float_map(b, 1);
   double sum = 0;
-  for (int i = 0; i < n_; ++i) {
-    float xa, ya, xb, yb, w;
-    map_point(ma, points_.u[i], points_.v[i], xa, ya, w);
-    map_point(mb, points_.u[i], points_.v[i], xb, yb, w);
-    const double dx = static_cast<double>(xa) - static_cast<double>(xb);
-    const double dy = static_cast<double>(ya) - static_cast<double>(yb);
-    sum += dx * dx + dy * dy;
-  }
+  apart(float_map(a, 1), float_map(b, 1), points_.u, points_.v, n_, sum);
   return std::sqrt(sum / std::max(n_, 1));
 }
 

@@ -106,13 +106,13 @@ class ConfidenceModel:
 @dataclass
 class FieldOptions:
     cells: int = 8
-    max_iterations: int = 6
+    max_iterations: int = 15
     epsilon_px: float = 0.05
-    bend_px: float = 3.0
+    bend_px: float = 5.0
     shift_px: float = 8.0
-    samples_per_point: float = 0.108
+    samples_per_point: float = 0.2
     min_points: int = 256
-    min_gain_nats: float = 2.0
+    min_gain_nats: float = 4.0
     min_displacement_px: float = 0.4
     max_displacement_px: float = 20.0
     min_jacobian: float = 0.3
@@ -144,7 +144,7 @@ class ModelOptions:
     quadratic_gain_nats: float = 15.0
     large_bend_px: float = 2.0
     large_bend_gain_nats: float = 5.0
-    field_gain_nats: float = 60.0
+    field_gain_nats: float = 110.0
 
 
 @dataclass

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from fastretina.torch_path.options import FieldOptions
-from fastretina.torch_path.refine import SCALES, Ridges, _front, _inside, _sample, _turn, apply
+from fastretina.torch_path.refine import Ridges, _front, _inside, _sample, _turn, apply
 
 MARGIN_PX, STEP_PX, TRIALS = 2, 2, 4
-FIRST_LEVEL, ASKED_ITERATIONS = 1, 3
+COARSE_PX, POINT_PX, FINEST_PX = 6, 3, 2  # lattices of MOVING: the first question, the halves, the last fit
+ASKED_ITERATIONS, COARSE_DOUBT_NATS = 3, 5
 SHARED, MOST_CORRELATION = 80, 0.999
 
 
@@ -77,16 +78,15 @@ class Fit:
     def __init__(self, fixed: Ridges, moving: Ridges, kind: str, params: Tensor, options: FieldOptions) -> None:
         self.fixed, self.moving, self.kind, self.params, self.options = fixed, moving, kind, params, options
 
-    def survey(self, level: int) -> int:
-        self.level, self.scale = level, SCALES[level]
-        self.thin = 8 if self.scale >= 4 else 4 if self.scale >= 2 else 1
-        points = self.moving.points[:: self.thin].double()
+    def survey(self, step: int) -> int:
+        self.step, own = step, self.moving.levels[-1]
+        y, x = torch.nonzero(own[step // 2 :: step, step // 2 :: step, 3], as_tuple=True)
+        points = (torch.stack([x, y], 1) * step + step // 2).double()
         at, keep = apply(self.kind, self.params, points), _front(self.kind, self.params, points)
-        margin = MARGIN_PX * self.scale
-        for dx in (-margin, margin):
-            for dy in (-margin, margin):
+        for dx in (-MARGIN_PX, MARGIN_PX):
+            for dy in (-MARGIN_PX, MARGIN_PX):
                 offset = torch.tensor([dx, dy], dtype=torch.float64)
-                keep &= _inside(self.fixed.levels[-1], at + offset) & _inside(self.moving.levels[-1], points + offset)
+                keep &= _inside(self.fixed.levels[-1], at + offset) & _inside(own, points + offset)
         self.surveyed, self.surveyed_at = points[keep], at[keep]
         return len(self.surveyed)
 
@@ -103,7 +103,7 @@ class Fit:
         points, self.at = self.surveyed[keep], self.surveyed_at[keep]
         self.basis, self.prior = grid.basis(self.at), grid.precision(self.options)
         self.cell, self.counts = grid.cells(self.at)
-        m = _sample(self.moving.levels[self.level], (points + 0.5) / self.scale - 0.5)[0]
+        m = _sample(self.moving.levels[-1], points)[0]
         turned = _turn(self.kind, self.params, points.mean(0), m[:, 1:])
         self.m = torch.cat([m[:, :1] - m[:, 0].mean(), turned], 1)
         self.cell_m, self.cell_mm = self.per_cell(self.m[:, 0]), self.per_cell((self.m**2).sum(1))
@@ -118,16 +118,18 @@ class Fit:
         ff, fm = ff + share * max(float(ff.sum()), 1e-12), fm + share * fm.sum()
         mm = self.cell_mm + share * self.cell_mm.sum() + 1e-12
         r = (fm / (ff * mm).sqrt()).clamp(0, MOST_CORRELATION)
-        samples = self.thin * self.options.samples_per_point * (self.counts + SHARED) * (self.counts > 0)
+        samples = (
+            (self.step / POINT_PX) ** 2 * self.options.samples_per_point * (self.counts + SHARED) * (self.counts > 0)
+        )
         likelihood = float(-(samples * 0.5 * torch.log(1 - r**2)).sum())
         return likelihood, (fm.clamp(min=0) / ff)[self.cell], (samples / (mm * (1 - r**2)))[self.cell]
 
     def measure(self, control: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The centred values of FIXED with their derivatives by x and y, plane px."""
         moved = self.at + self.basis @ control
-        f, fx, fy = _sample(self.fixed.levels[self.level], (moved + 0.5) / self.scale - 0.5)
+        f, fx, fy = _sample(self.fixed.levels[-1], moved)
         f = torch.cat([f[:, :1] - f[:, 0].mean(), f[:, 1:]], 1)
-        return f, fx / self.scale, fy / self.scale
+        return f, fx, fy
 
     def correlation(self, control: Tensor) -> float:
         f = self.measure(control)[0]
@@ -168,15 +170,15 @@ class Fit:
                     return control, iteration
                 delta = torch.cholesky_solve(gradient[:, None], factor)[:, 0].reshape(2, -1).T
                 moved = float(delta.abs().max())
-                trial = control + min(1.0, STEP_PX * self.scale / max(moved, 1e-30)) * delta
+                trial = control + min(1.0, STEP_PX / max(moved, 1e-30)) * delta
                 better = self.energy(trial) - self.log_likelihood(trial) < now
                 if better:
                     control, damping = trial, max(0.2 * damping, 1e-5)
                     break
-                if moved < self.options.epsilon_px * self.scale:
+                if moved < self.options.epsilon_px:
                     break
                 damping = max(8 * damping, 1e-3)
-            if not better or moved < self.options.epsilon_px * self.scale:
+            if not better or moved < self.options.epsilon_px:
                 break
         return control, iteration
 
@@ -194,8 +196,9 @@ def _supported(fit: Fit, grid: Grid, flat: Tensor) -> tuple[bool, float, int]:
         return fit.log_likelihood(control) - fit.log_likelihood(flat)
 
     first = gain(0, 1, 1)
-    if first < least / 3:
+    if first < least / 3 - COARSE_DOUBT_NATS:
         return False, first, iterations
+    fit.survey(POINT_PX)
     both = gain(0, 1, ASKED_ITERATIONS) + gain(1, 0, ASKED_ITERATIONS)
     return both >= least, both, iterations
 
@@ -211,21 +214,20 @@ def refine_field(fixed: Ridges, moving: Ridges, kind: str, params: Tensor,
     """params: (12,) float64. As ``fastretina.ops.refine_field``."""
     options = options or FieldOptions()
     nothing = FieldRefinement(None, (0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0.0, 0)
-    if min(*fixed.levels[FIRST_LEVEL].shape[:2], *moving.levels[FIRST_LEVEL].shape[:2]) < 2:
+    if min(*fixed.levels[-1].shape[:2], *moving.levels[-1].shape[:2]) < 2:
         return nothing
     fit = Fit(fixed, moving, kind, params, options)
-    if fit.survey(len(SCALES) - 1) < options.min_points:
+    if (coarse := fit.survey(COARSE_PX)) == 0 or coarse * COARSE_PX**2 < options.min_points * POINT_PX**2:
         return nothing
     grid = fit.grid()
     flat = control = torch.zeros(grid.size, 2, dtype=torch.float64)
     good, gain, iterations = _supported(fit, grid, flat)
     if not good:
         return nothing._replace(gain_nats=gain, iterations=iterations)
-    for level in range(FIRST_LEVEL, len(SCALES)):
-        fit.survey(level)
-        fit.choose(grid, None)
-        control, used = fit.run(control, options.max_iterations)
-        iterations += used
+    fit.survey(FINEST_PX)
+    fit.choose(grid, None)
+    control, used = fit.run(control, options.max_iterations)
+    iterations += used
     before, after = fit.correlation(flat), fit.correlation(control)
     moved = (fit.basis @ control).norm(dim=1)
     kept = (
