@@ -19,6 +19,11 @@ namespace {
 
 constexpr double kMostApart_px = 0.05;  // steps of refine are summed in another order
 constexpr int kMultiple = 8;
+#if defined(__SANITIZE_ADDRESS__)  // a pair takes a minute there: one goes through all rooms
+constexpr bool kThorough = false;
+#else
+constexpr bool kThorough = true;
+#endif
 
 Options options_of(int working_size) {
   Options options;
@@ -253,6 +258,8 @@ int main() {
   const Picture fixed(a), moving(b);
   const Picture black(std::vector<std::uint8_t>(kWidth * kHeight, 0), kWidth, kHeight, PixelType::u8);
   agrees_with_the_cpu(fixed, moving, options_of(160), Status::ok);
+  misuse_is_found_on_the_device(a, b, options_of(96));
+  if (!kThorough) return 0;
   agrees_with_the_cpu(as_floats(a), Picture(smaller), options_of(200), Status::ok);  // two sizes
   agrees_with_the_cpu(fixed, Picture(stranger), options_of(128), Status::low_agreement);
   agrees_with_the_cpu(fixed, black, options_of(96), Status::no_content);
@@ -263,6 +270,5 @@ int main() {
       moved(Photograph(scene, matrix(0.995, -0.06, 80, 0.06, 0.995, 50), kCrop, kCrop));
   agrees_with_the_cpu(crop, moved, affine, Status::ok);
   the_same_bits_from_a_graph(fixed, moving, shifted, options_of(128));
-  misuse_is_found_on_the_device(a, b, options_of(96));
   a_weak_rung_is_not_the_answer(fixed, Picture(stranger), options_of(96));
 }
