@@ -233,13 +233,14 @@ void a_weak_rung_is_not_the_answer(const Picture& a, const Picture& b, Options o
 }
 
 void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, const Options& options) {
+  const Picture fixed(a), moving(b);
   Picture bad = as_floats(b);
   const float two = 2;
   cuda::check(cudaMemcpy(bad.there.data() + 4000, &two, sizeof two, cudaMemcpyHostToDevice), "cudaMemcpy");
-  Caller caller(Picture(a), bad, options);
+  Caller caller(fixed, bad, options);
   CHECK(throws<InvalidArgument>([&] { caller.all(); }));
 
-  Caller broken(Picture(a), Picture(b), options);
+  Caller broken(fixed, moving, options);
   broken.look();
   broken.moving.break_it();
   broken.solve();
