@@ -15,7 +15,7 @@ from fastretina import InvalidInput, Registrar, Transform, displacement  # noqa:
 from fastretina.networks import arbicon, weight_files  # noqa: E402
 from fastretina.networks.arbicon import FRAME_PX, Arbicon, ArbiconSize, Look  # noqa: E402
 from fastretina.synth import SyntheticPair, synthetic_pair  # noqa: E402
-from fastretina.training import data, frame_losses, frame_pairs, loop, synthetic  # noqa: E402
+from fastretina.training import data, frame_losses, frame_pairs, loop, losses, synthetic  # noqa: E402
 from fastretina.training.recipes import arbicon as recipe  # noqa: E402
 from fastretina.training.sample import Sample  # noqa: E402
 
@@ -230,7 +230,7 @@ def test_matching_loss_is_the_share_of_weight_on_right_matches() -> None:
 def test_segmentation_losses_by_hand() -> None:
     vessels, masks = torch.tensor([[[[1.0, 0.0, 1.0]]]]), torch.tensor([[[[1.0, 1.0, 0.0]]]])
     logits = torch.tensor([[[[0.0, 0.0, 9.0]]]])  # a half twice; the third is outside
-    assert float(frame_losses.dice_loss(logits, vessels, masks)) == pytest.approx(1 - (2 * 0.5 + 1) / (1 + 1 + 1))
+    assert float(losses.dice_loss(logits, vessels, masks)) == pytest.approx(1 - (2 * 0.5 + 1) / (1 + 1 + 1))
     assert float(frame_losses.cross_entropy(logits, vessels, masks)) == pytest.approx(2 * np.log(2) / 3)
 
 

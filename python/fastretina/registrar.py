@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from fastretina import engines, methods
 from fastretina.config import Config, usable_cores
 from fastretina.errors import EngineError, InvalidInput
-from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform import Transform
+from fastretina.transform_layout import transform_of
 from fastretina.types import Prepared, Registration
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class Registrar:
     def _result(
         self, found: dict[str, Any], fixed: Prepared, moving: Prepared, timings_ms: dict[str, float]
     ) -> Registration:
-        transform = None if found["transform"] is None else _transform(*found["transform"])
+        transform = None if found["transform"] is None else transform_of(*found["transform"])
         if transform is not None and found["field"] is not None:
             transform = Transform("dense", *found["field"]) @ transform
         matches = np.concatenate([found["fixed_xy"], found["moving_xy"]], axis=1).astype(np.float64)
@@ -244,12 +245,6 @@ def register(fixed: Image, moving: Image, **options: Any) -> Registration:
     where the network cannot run here. A pair that cannot be registered is a refusal (``result.ok`` False).
     """
     return Registrar(**options).register(fixed, moving)
-
-
-def _transform(kind: int, params: NDArray[np.float64]) -> Transform:
-    """From the layout of csrc/core/types.h."""
-    name = SINGLE_KINDS[kind]
-    return Transform(name, params.reshape(2, 6) if name == "quadratic" else params[:9].reshape(3, 3))
 
 
 def native_options(config: Config, manifest: engines.Manifest | None = None) -> _core.Options:

@@ -1,4 +1,4 @@
-// CHECK(condition): prints what failed and where, and ends the test.
+// CHECK(condition): prints what failed and where, and ends the test. throws<Error>(body): does it?
 #pragma once
 
 #include <cstdio>
@@ -11,3 +11,13 @@
       std::exit(1);                                                                   \
     }                                                                                 \
   } while (false)
+
+template <class Error, class Body>
+bool throws(Body&& body) {
+  try {
+    body();
+  } catch (const Error&) {
+    return true;
+  }
+  return false;
+}

@@ -210,16 +210,6 @@ class BrokenNetwork : public FilterNetwork {
   std::vector<float> nothing_;
 };
 
-template <class Error, class Body>
-bool throws(Body&& body) {
-  try {
-    body();
-  } catch (const Error&) {
-    return true;
-  }
-  return false;
-}
-
 void misuse_is_an_error() {
   const Scene scene(1);
   const Photograph fixed(scene, {}, kWidth, kHeight);

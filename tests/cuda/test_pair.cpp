@@ -216,16 +216,6 @@ void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photog
   cuda::check(cudaGraphDestroy(graph), "cudaGraphDestroy");
 }
 
-template <class Error, class Body>
-bool throws(Body&& body) {
-  try {
-    body();
-  } catch (const Error&) {
-    return true;
-  }
-  return false;
-}
-
 void a_weak_rung_is_not_the_answer(const Picture& a, const Picture& b, Options options) {
   options.ladder.max_rungs = 2;
   Caller caller(a, b, options);

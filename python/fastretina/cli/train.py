@@ -9,10 +9,9 @@ from pathlib import Path
 
 from fastretina.cli.common import EXIT_OK
 from fastretina.errors import EngineError, InvalidInput
-from fastretina.training.recipes import RECIPES, Option, load
+from fastretina.training.recipes import EVERY_RUN, RECIPES, Option, load
 
 HELP = "train a network (needs the extra [train])"
-EVERY_RUN = ("data", "out", "weights", "minutes", "steps", "resume", "sets", "synthetic", "synthetic_share", "seed")
 MACHINE = ("workers", "threads")
 
 

@@ -22,10 +22,11 @@ from fastretina.evaluation.metrics import auroc, calibration_error
 from fastretina.evaluation.plots import reliability_plot
 from fastretina.evaluation.run import SILENT_PX
 from fastretina.io import write_bytes
+from fastretina.torch_path.options import QualityOptions
 
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
-ACCEPTED = 0.5  # the confidence from which a result is accepted; Options in csrc/quality/quality.h
+ACCEPTED = QualityOptions().min_confidence
 
 # Name and the sign that its weight may have: +1 more is better, -1 less is better.
 FEATURES = {
@@ -173,10 +174,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     signs = list(FEATURES.values())
     found = fit(x, y, signs)
     print(as_table(found))
-    unseen, confidence = rows, cross_validated(x, y, signs, args.folds)
     if args.judge:
         unseen = _read(args.judge)
         confidence = found.confidence([features_of(row) for row in unseen])
+    else:
+        unseen, confidence = rows, cross_validated(x, y, signs, args.folds)
     print(f"fitted to {len(rows)} rows, {int(y.sum())} right; {judged(confidence, unseen)}")
     if args.plot:
         shown = [

@@ -80,7 +80,6 @@ TABLES: dict[str, Table] = {
             **_of_method("superpoint+superglue"),
             "superpoint+superglue, translated": {"method": "superpoint+superglue", "translate": "cf-octa"},
             **_of_method("arbicon"),
-            **_of_method("arbicon"),
         },
         (
             Suite("synthetic CF-OCTA", modalities=CF_OCTA),

@@ -23,11 +23,12 @@ from fastretina import displacement, ops
 from fastretina.config import Config
 from fastretina.errors import InvalidInput
 from fastretina.methods import keypoints
-from fastretina.methods.keypoints import Features, Floats32, core_transform, judged, stopwatch
+from fastretina.methods.keypoints import Features, Floats32, judged, stopwatch
 from fastretina.networks import arbicon
 from fastretina.networks.arbicon import FRAME_PX, Arbicon, Look
 from fastretina.torch_path.threads import torch_threads
 from fastretina.transform import Transform
+from fastretina.transform_layout import kind_and_params
 
 SIZES = (1.0, 2 / 3, 4 / 9)  # of an image in the frame
 STARTS = ((0, 0), (0, 1), (1, 0), (0, 2), (2, 0))  # which sizes of FIXED and MOVING are compared
@@ -154,7 +155,7 @@ class Pipeline:
             )
         return {
             "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
-            "transform": None if found.transform is None else core_transform(found.transform), "field": found.field,
+            "transform": None if found.transform is None else kind_and_params(found.transform), "field": found.field,
             "fixed_xy": found.fixed, "moving_xy": found.moving, "score": found.score, "inlier": inlier,
             "rung": number - 1, "attempts": 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
         }  # fmt: skip

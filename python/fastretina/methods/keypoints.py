@@ -24,7 +24,8 @@ from fastretina import ops
 from fastretina.config import Config
 from fastretina.errors import InvalidInput
 from fastretina.methods.pruning import locally_consistent
-from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform import Transform
+from fastretina.transform_layout import kind_and_params
 
 Floats32 = NDArray[np.float32]
 Indices = tuple[NDArray[np.int32], NDArray[np.int32], Floats32]  # rows of FIXED, rows of MOVING, score; best first
@@ -197,7 +198,7 @@ class Pipeline:
             numbers = judged(fixed, moving, transform, measured)
         return {
             "status": numbers.pop("status"), "confidence": numbers.pop("confidence"), "quality": numbers,
-            "transform": None if transform is None else core_transform(transform), "field": None,
+            "transform": None if transform is None else kind_and_params(transform), "field": None,
             "fixed_xy": f.xy[at_f], "moving_xy": m.xy[at_m], "score": score, "inlier": fit.inlier,
             "rung": number - 1, "fixed_pose": (1.0, 0, False), "moving_pose": (1.0, 0, False),
         }  # fmt: skip
@@ -266,13 +267,6 @@ def _peak_to_sidelobe(fixed: ops.Ridges, moving: ops.Ridges, transform: Transfor
             shift = Transform.from_matrix([[1, 0, radius * math.cos(angle)], [0, 1, radius * math.sin(angle)]])
             found.append(ops.ridge_correlation(fixed, moving, shift @ transform)[0])
     return max(0.0, (peak - float(np.mean(found))) / (float(np.std(found)) + LEAST_DEVIATION))
-
-
-def core_transform(transform: Transform) -> tuple[int, NDArray[np.float64]]:
-    """In the layout of csrc/core/types.h."""
-    params = np.zeros(12)
-    params[: transform.params.size] = transform.params.ravel()
-    return SINGLE_KINDS.index(transform.kind), params
 
 
 def _scale(features: Features, size: tuple[int, int]) -> float:

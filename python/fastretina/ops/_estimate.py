@@ -9,8 +9,8 @@ import numpy as np
 from fastretina import _core
 from fastretina.ops._call import checked_size, run
 from fastretina.ops._device import Array, place
-from fastretina.ops._transforms import kind_and_params, transform_of
 from fastretina.transform import Transform
+from fastretina.transform_layout import kind_and_params, transform_of
 
 
 class Estimate(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from fastretina import _core
 from fastretina.ops._call import run
 from fastretina.ops._device import Array, place
-from fastretina.ops._transforms import kind_and_params
 from fastretina.transform import Transform
+from fastretina.transform_layout import kind_and_params
 
 
 class Matches(NamedTuple):

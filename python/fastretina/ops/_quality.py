@@ -6,8 +6,8 @@ from typing import Any
 
 from fastretina import _core
 from fastretina.ops._call import checked_size, run
-from fastretina.ops._transforms import base_and_field
 from fastretina.transform import Transform
+from fastretina.transform_layout import base_and_field
 
 
 def quality(

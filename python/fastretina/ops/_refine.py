@@ -8,8 +8,8 @@ from fastretina import _core
 from fastretina.errors import InvalidInput
 from fastretina.ops._call import run
 from fastretina.ops._device import Array, place
-from fastretina.ops._transforms import kind_and_params, transform_of
 from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform_layout import kind_and_params, transform_of
 
 
 class Ridges(NamedTuple):

@@ -10,8 +10,8 @@ from fastretina import _core
 from fastretina.errors import InvalidInput
 from fastretina.ops._call import checked_size
 from fastretina.ops._device import Array, place
-from fastretina.ops._transforms import base_and_field, kind_and_params
 from fastretina.transform import SINGLE_KINDS, Transform
+from fastretina.transform_layout import base_and_field, kind_and_params
 
 _INTERPOLATIONS = ("nearest", "linear", "cubic")  # the order of csrc/warp/warp.h
 

@@ -10,20 +10,10 @@ from typing import Any
 
 from fastretina.engines.release import LICENCES
 from fastretina.training.loop import RunConfig, load_checkpoint
-from fastretina.training.recipes import RECIPES
+from fastretina.training.recipes import EVERY_RUN, RECIPES
 from fastretina.training.sample import Sample
 
-UNTOLD = (
-    "data",
-    "out",
-    "weights",
-    "resume",
-    "workers",
-    "threads",
-    "checkpoint_every_s",
-    "progress",
-)  # change no result
-OF_EVERY_RUN = ("minutes", "steps", "sets", "synthetic", "synthetic_share", "seed")
+UNTOLD = ("data", "out", "weights", "resume", "workers", "threads", "checkpoint_every_s", "progress")  # of a command
 
 
 def facts_of(recipe: str, config: RunConfig, samples: list[Sample]) -> dict[str, Any]:
@@ -71,4 +61,4 @@ def _changed(config: RunConfig) -> Iterator[tuple[str, Any]]:
 
 
 def _is_offered(recipe: str, name: str) -> bool:
-    return name in OF_EVERY_RUN or name in RECIPES[recipe].options
+    return name in EVERY_RUN or name in RECIPES[recipe].options

@@ -40,12 +40,6 @@ def matching_loss(weight: Tensor, found: Tensor, truth: Tensor) -> Tensor:
     return -(share.log() * counts).sum() / counts.sum().clamp_min(1)
 
 
-def dice_loss(logits: Tensor, vessels: Tensor, masks: Tensor) -> Tensor:
-    """1 - 2 |X n Y| / (|X| + |Y|), equation 2."""
-    found, wanted = torch.sigmoid(logits) * masks, vessels * masks
-    return 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)
-
-
 def cross_entropy(logits: Tensor, vessels: Tensor, masks: Tensor) -> Tensor:
     """Equation 3, inside the field of view."""
     return functional.binary_cross_entropy_with_logits(logits, vessels, weight=masks)

@@ -105,6 +105,15 @@ def cosine(rate: float, step: int, progress: float, warmup_steps: int) -> float:
     return rate * warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0))))
 
 
+def decayed(network: torch.nn.Module, weight_decay: float, *plain: torch.nn.Parameter) -> list[dict[str, Any]]:
+    """Groups of an optimiser: weights decay; biases, factors of normalisations and ``plain`` do not."""
+    learned = [p for p in network.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in learned if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [*(p for p in learned if p.ndim <= 1), *plain], "weight_decay": 0.0},
+    ]
+
+
 def optimise(optimiser: torch.optim.Optimizer, loss: torch.Tensor, rate: float, clip: float = 2.0) -> None:
     """One step down the gradient of ``loss``, its norm clipped."""
     optimiser.zero_grad(set_to_none=True)

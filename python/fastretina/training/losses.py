@@ -1,4 +1,4 @@
-"""Losses of the two heads (document A, section 2.1, and InfoNCE as an alternative descriptor loss)."""
+"""Losses of the two heads (document A, section 2.1, and InfoNCE as an alternative descriptor loss), and of vessels."""
 
 from __future__ import annotations
 
@@ -111,3 +111,12 @@ def quadruplet(first: Tensor, second: Tensor, masked: Tensor, margin: float = 1.
     forward = functional.relu(margin + positive - others.min(1).values)
     backward = functional.relu(margin + positive - others.min(0).values)
     return (forward + backward).mean()
+
+
+def dice_loss(logits: Tensor, vessels: Tensor, masks: Tensor) -> Tensor:
+    """1 - 2 |X n Y| / (|X| + |Y|) inside the masks, document B's equation 2; all ``(N, 1, H, W)``.
+
+    Of the whole batch: crops without a vessel would make it all or nothing.
+    """
+    found, wanted = torch.sigmoid(logits) * masks, vessels * masks
+    return 1 - (2 * (found * wanted).sum() + 1) / (found.sum() + wanted.sum() + 1)

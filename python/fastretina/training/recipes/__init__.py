@@ -13,7 +13,10 @@ from typing import Any
 from fastretina.config import nearest
 from fastretina.errors import InvalidInput
 
-__all__ = ["RECIPES", "Option", "Recipe", "load"]
+__all__ = ["EVERY_RUN", "RECIPES", "Option", "Recipe", "load"]
+
+EVERY_RUN = ("data", "out", "weights", "minutes", "steps", "resume", "sets", "synthetic", "synthetic_share", "seed")
+"""Fields of ``loop.RunConfig`` that the command line offers for every recipe, and that say what a run is."""
 
 
 @dataclass(frozen=True)

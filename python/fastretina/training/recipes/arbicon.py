@@ -19,7 +19,8 @@ from fastretina.training import frame_losses as losses
 from fastretina.training import frame_pairs
 from fastretina.training.facts import facts_of
 from fastretina.training.frame_pairs import FrameBatch
-from fastretina.training.loop import RunConfig, cosine, optimise
+from fastretina.training.loop import RunConfig, cosine, decayed, optimise
+from fastretina.training.losses import dice_loss
 
 POINTS = 512  # of vessels, an image
 CAUGHT = 0.1  # frame units: the field is learned on pairs whose affine map is nearer than that; it mends no other
@@ -69,9 +70,7 @@ class Learner:
         self.config, self.step = config, 0
         self.network = Arbicon(arbicon.SIZES[config.network])
         start_from(self.network, config.start)
-        learned = [p for p in self.network.parameters() if p.requires_grad]
-        decay, plain = [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = decayed(self.network, config.weight_decay)
         self.optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99))
 
     def batches(self) -> Iterator[FrameBatch]:
@@ -107,7 +106,7 @@ class Learner:
         parts = {
             "matching": torch.stack(matched).mean(),
             "affine": torch.stack([losses.grid_loss(arbicon.apply(a, points), truth) for a in affines]).mean(),
-            "segmentation": losses.dice_loss(looks.vessels, batch.vessels, batch.masks)
+            "segmentation": dice_loss(looks.vessels, batch.vessels, batch.masks)
             + losses.cross_entropy(looks.vessels, batch.vessels, batch.masks),
         }
         if not dense:

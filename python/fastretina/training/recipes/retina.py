@@ -22,7 +22,7 @@ from fastretina.networks.retina_craquelure import (
     sample_maps,
 )
 from fastretina.training import losses, patches
-from fastretina.training.loop import RunConfig, cosine, load_checkpoint, optimise
+from fastretina.training.loop import RunConfig, cosine, decayed, load_checkpoint, optimise
 from fastretina.training.normalise import normalise
 from fastretina.training.pairs import Batch, PairStream, stream
 
@@ -81,12 +81,7 @@ class Learner:
         self.network = _network(config.size, config.start).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = load_network(config.teacher).to(memory_format=torch.channels_last) if config.teacher else None  # type: ignore[call-overload]
         self.log_scale = nn.Parameter(torch.tensor(float(np.log(1 / 0.1))))
-        decay = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [
-            {"params": decay, "weight_decay": config.weight_decay},
-            {"params": [*plain, self.log_scale], "weight_decay": 0.0},
-        ]
+        groups = decayed(self.network, config.weight_decay, self.log_scale)
         self.optimiser = torch.optim.AdamW(groups, lr=config.rate, betas=(0.9, 0.99))
 
     def batches(self) -> Iterator[Batch]:

@@ -18,7 +18,7 @@ from fastretina.methods.superglue import FRONT_ENDS, THRESHOLD
 from fastretina.networks.superglue import SuperGlue, SuperGlueSize
 from fastretina.networks.weight_files import save_weights
 from fastretina.training.facts import facts_of
-from fastretina.training.loop import RunConfig, cosine, optimise
+from fastretina.training.loop import RunConfig, cosine, decayed, optimise
 from fastretina.training.matching import MatchBatch, PairSource, assignment_loss, judged
 from fastretina.training.sample import Sample
 from fastretina.training.views import DescribedView, ViewOptions, described
@@ -69,10 +69,7 @@ class Learner:
         self.describe = front.build(RegistrarConfig(), config.threads or 1)
         self.side_px = front.view_px
         self.network = SuperGlue(SuperGlueSize(front.dims, config.width, config.layers))
-        decay = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        groups = [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=config.rate)
+        self.optimiser = torch.optim.AdamW(decayed(self.network, config.weight_decay), lr=config.rate)
 
     def batches(self) -> Iterator[MatchBatch]:
         training, _ = self.config.samples()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fastretina.networks.unet import VESSELS
 from fastretina.training import vessels
+from fastretina.training.losses import dice_loss
 from fastretina.training.normalise import normalise
 from fastretina.training.sample import Sample
 from fastretina.training.unet import UNetConfig, UNetLearner
@@ -46,12 +47,6 @@ def build(config: Config) -> Learner:
 
 
 def losses(logits: Tensor, target: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and 1 - Dice inside the masks; all ``(N, 1, H, W)``. Document B adds the two.
-
-    Dice is that of the whole batch: crops without a vessel would make it all or nothing.
-    """
+    """Cross-entropy and 1 - Dice inside the masks; all ``(N, 1, H, W)``. Document B adds the two."""
     cross_entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    probability, wanted = logits.sigmoid() * masks, target * masks
-    overlap = (probability * wanted).sum()
-    dice = (2 * overlap + 1) / (probability.sum() + wanted.sum() + 1)
-    return (cross_entropy * masks).sum() / masks.sum().clamp_min(1), 1 - dice
+    return (cross_entropy * masks).sum() / masks.sum().clamp_min(1), dice_loss(logits, target, masks)
