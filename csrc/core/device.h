@@ -53,6 +53,24 @@ __device__ T block_prefix(T value) {
   return sums[t];
 }
 
+// Where a kept item goes if those of all threads follow each other in the threads' order, behind `count` earlier ones;
+// `count` grows by all of them. Of kThreads threads, one-dimensional; every thread takes part.
+template <int kThreads>
+__device__ int block_place(bool kept, int& count) {
+  __shared__ int votes[kThreads / 32];
+  const int t = static_cast<int>(threadIdx.x);
+  const unsigned ballot = __ballot_sync(kAllLanes, kept);
+  __syncthreads();  // earlier votes may still be read
+  if (t % 32 == 0) votes[t / 32] = __popc(ballot);
+  __syncthreads();
+  int place = count + __popc(ballot & ((1u << (t % 32)) - 1));
+  for (int warp = 0; warp < kThreads / 32; ++warp) {
+    if (warp < t / 32) place += votes[warp];
+    count += votes[warp];
+  }
+  return place;
+}
+
 // The sum of `count` numbers, by a whole block.
 template <int kThreads, class T>
 __device__ T block_total(const T* values, int count) {

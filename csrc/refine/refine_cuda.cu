@@ -61,9 +61,8 @@ __global__ void __launch_bounds__(kChooseThreads)
     choose_kernel(Maps maps, int level, RefineOptions options, Points points, State* state) {
   State& s = *state;
   if (s.stopped) return;
-  __shared__ int counts[kChooseThreads / 32];
   __shared__ Climb climb;  // too much for registers
-  const int t = static_cast<int>(threadIdx.x), lane = t % 32, warp = t / 32, scale = 1 << (kRidgeLevels - 1 - level),
+  const int t = static_cast<int>(threadIdx.x), warp = t / 32, scale = 1 << (kRidgeLevels - 1 - level),
             thin = thinning(scale);
   const View<const RidgePixel> fixed = maps.finest(maps.fixed), own = maps.finest(maps.moving),
                                coarse = maps.moving.level[level];
@@ -84,15 +83,7 @@ __global__ void __launch_bounds__(kChooseThreads)
       map_point(map, u, v, x, y, w);
       chosen = well_inside(fixed, x, y, w, margin) && well_inside(own, px, py, 1, margin);
     }
-    const unsigned votes = __ballot_sync(kAllLanes, chosen);
-    if (lane == 0) counts[warp] = __popc(votes);
-    __syncthreads();
-    int at = n + __popc(votes & ((1u << lane) - 1));
-    for (int k = 0; k < kChooseThreads / 32; ++k) {
-      if (k < warp) at += counts[k];
-      n += counts[k];
-    }
-    __syncthreads();
+    const int at = block_place<kChooseThreads>(chosen, n);
     if (!chosen) continue;
     points.x[at] = px, points.y[at] = py, points.set.u[at] = u, points.set.v[at] = v;
     cx += static_cast<double>(px), cy += static_cast<double>(py);

@@ -37,7 +37,6 @@ __global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int s
   FitState& s = *call.state;
   if (s.stopped) return;
   const FitBuffers& b = call.buffers;
-  __shared__ int votes[kSurveyThreads / 32];
   __shared__ double extremes[4][kSurveyThreads / 32];
   const int t = static_cast<int>(threadIdx.x), lane = t % 32, warp = t / 32,
             across = lattice_side(call.moving.level[kRidgeLevels - 1].width, step),
@@ -48,15 +47,7 @@ __global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int s
     const int i = begin + t, x = step / 2 + i % across * step, y = step / 2 + i / across * step;
     Point at;
     const bool chosen = i < candidates && overlaps(call.fixed, call.moving, *call.T, x, y, at);
-    const unsigned ballot = __ballot_sync(kAllLanes, chosen);
-    if (lane == 0) votes[warp] = __popc(ballot);
-    __syncthreads();
-    int to = n + __popc(ballot & ((1u << lane) - 1));
-    for (int k = 0; k < kSurveyThreads / 32; ++k) {
-      if (k < warp) to += votes[k];
-      n += votes[k];
-    }
-    __syncthreads();
+    const int to = block_place<kSurveyThreads>(chosen, n);
     if (!chosen) continue;
     b.mx[to] = static_cast<float>(x), b.my[to] = static_cast<float>(y), b.fx[to] = at.x, b.fy[to] = at.y;
     const double found[4] = {at.x, at.y, -at.x, -at.y};
