@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "python")]
-
-from gpu_pair import EagerPair, HostPairs, OurPairs, photographs  # noqa: E402
-from gpu_peers import RADIUS, torch_detect, torch_match  # noqa: E402
-from gpu_rooms import Pairs, Points, Rooms  # noqa: E402
-from gpu_timing import graphed, measure, peaks  # noqa: E402
+from fastretina.engines import load_manifest
+from fastretina.engines.torch_engine import TorchEngine
+from fastretina.errors import EngineError
+from gpu_pair import EagerPair, HostPairs, OurPairs, photographs
+from gpu_peers import RADIUS, torch_detect, torch_match
+from gpu_rooms import Pairs, Points, Rooms
+from gpu_timing import graphed, measure, peaks
 
 
 @dataclass(frozen=True)
@@ -185,20 +183,9 @@ def estimate(setup: Setup) -> Prepared:
     return Prepared({"fastretina": ours}, float(found and off < 3), 1.0, targets, facts)
 
 
-def manifest() -> Any:
-    """The default network, from the checkout: an installation keeps its manifest beside the weights."""
-    from fastretina.engines import Manifest
-
-    data = tomllib.loads((ROOT / "engines" / "retina.toml").read_text(encoding="utf-8"))
-    return Manifest(ROOT / "python" / "fastretina" / "weights", data)
-
-
 def engine(setup: Setup) -> Any:
-    from fastretina.engines.torch_engine import TorchEngine
-    from fastretina.errors import EngineError
-
     try:
-        return TorchEngine(manifest(), device=str(setup.device), threads=1)
+        return TorchEngine(load_manifest("default"), device=str(setup.device), threads=1)
     except EngineError as error:
         raise Skipped(str(error)) from error
 
@@ -207,14 +194,14 @@ def network(setup: Setup) -> Prepared:
     """The network in our engine beside the module in torch, and the floor that its work sets."""
     batch, side = setup.size(8, 2), setup.size(768, 96)
     ours = engine(setup)
-    module = manifest().torch_network().eval().to(setup.device, torch.bfloat16)
+    module = load_manifest("default").torch_network().eval().to(setup.device, torch.bfloat16)
     planes = torch.randn(batch, 1, side, side, generator=torch.Generator().manual_seed(4)).clamp(-4, 4).to(setup.device)
     low = planes.bfloat16().contiguous(memory_format=torch.channels_last)
     candidates: dict[str, Callable[[], Any]] = {f"fastretina {ours.precision}": lambda: ours.run_on_device(planes)}
     candidates |= {f"{name}, bf16": call for name, call in variants(setup, module, low).items()}
     peak = peaks(setup.device, setup.tiny)
     floor_us = floor(module, low, peak)
-    expected = manifest().torch_network().eval().to(setup.device)(planes)
+    expected = load_manifest("default").torch_network().eval().to(setup.device)(planes)
     error = max(float((got - want).square().mean().sqrt() / want.square().mean().sqrt())
                 for got, want in zip(ours.run_on_device(planes), expected, strict=True))  # fmt: skip
     facts = {"planes": f"{batch} x {side}^2", "floor, us": floor_us, "relative error": error, **peak}
@@ -247,7 +234,7 @@ def pair_of(setup: Setup, pairs: int) -> Prepared:
     else:
         ours = HostPairs(fixed, moving, top)
     worst = max(ours.error_px(i, truth) for i in range(pairs))
-    eager = EagerPair(manifest().torch_network().eval().to(setup.device, torch.bfloat16), top)
+    eager = EagerPair(load_manifest("default").torch_network().eval().to(setup.device, torch.bfloat16), top)
     peer = "torch eager, bf16"
     candidates: dict[str, Callable[[], Any]] = {
         "fastretina": ours.run,

@@ -101,7 +101,7 @@ def case_step(case: str, library: Path, out: Path, *options: str) -> Step:
     script, device = ROOT / "benchmarks" / "gpu_cases.py", options[1]
     result = out / f"bench_{case}_{device}.json"
     command = (sys.executable, str(script), case, "--rooms", str(library), "--json", str(result), *options)
-    needs = ("gpu", "python:torch") if device == "cuda" else ()
+    needs = ("gpu", "python:torch", "python:fastretina._core") if device == "cuda" else ()
     return Step(f"bench {case} ({device})", command, needs, (script,), result, resumes=True)
 
 
@@ -132,7 +132,7 @@ def shown(step: Step) -> str:
 
 def execute(step: Step, out: Path, limit_s: float) -> dict[str, Any]:
     """Run a step: status "ok", "failed", "skipped" (by its own word) or "unfinished" (the time is up)."""
-    paths = [str(out / "site"), str(ROOT / "python"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(out / "site"), os.environ.get("PYTHONPATH", "")]  # what the build stage installed goes first
     environment = {
         **os.environ,
         "FASTRETINA_REQUIRE_GPU": "1",
