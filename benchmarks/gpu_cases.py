@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import functional
-
 from fastretina.engines import load_manifest
 from fastretina.engines.torch_engine import TorchEngine
 from fastretina.errors import EngineError
@@ -25,6 +22,8 @@ from gpu_pair import EagerPair, HostPairs, OurPairs, photographs
 from gpu_peers import RADIUS, torch_detect, torch_match
 from gpu_rooms import Pairs, Points, Rooms
 from gpu_timing import graphed, measure, peaks
+from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)

@@ -301,9 +301,9 @@ def test_steps_on_one_batch_lower_the_loss(
 ) -> None:
     monkeypatch.setattr(recipe, "CAUGHT", 9.0)  # the field is learned on every pair, however far
     learner = recipe.build(config(tmp_path, warmup_steps=1, rate=3e-3, dense_from=0.0))
-    rows = [learner.update(batch, 0.0) for _ in range(6)]
+    rows = [learner.update(batch, 0.0) for _ in range(18)]  # the first ones may raise a loss
     for name in ("matching", "affine", "dense", "segmentation"):
-        assert rows[-1][name] < rows[0][name]
+        assert rows[-1][name] < 0.8 * rows[0][name]
 
 
 def test_the_trunk_starts_from_retina(tmp_path: Path) -> None:
