@@ -1,5 +1,8 @@
 #include "candidate.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace fastretina {
 namespace {
 
@@ -31,6 +34,20 @@ void judge(const RungMatches& matches, const Frames& frames, const QualityOption
   out.inlier.reserve(static_cast<std::size_t>(pairs.capacity));
   out.score.assign(matches.score, matches.score + *pairs.count);
   out.inlier.assign(matches.inlier, matches.inlier + *pairs.count);
+}
+
+double magnification(const Candidate& best, const Frames& seen) {
+  constexpr double kMost = 4;
+  Point sum;
+  int count = 0;
+  for (std::size_t i = 0; i < best.inlier.size(); ++i)
+    if (best.inlier[i])
+      sum.x += static_cast<double>(best.moving_xy[2 * i]), sum.y += static_cast<double>(best.moving_xy[2 * i + 1]), ++count;
+  Transform T;
+  if (count == 0 || !seen.to_network(best.T_fixed_moving, T)) return 1;
+  const Point middle = apply(seen.moving, {sum.x / count, sum.y / count});
+  const double area = std::abs(jacobian(T, middle).determinant());
+  return std::isfinite(area) ? std::clamp(std::sqrt(area), 1 / kMost, kMost) : 1;
 }
 
 void take_polished(const Polished& polished, const QualityOptions& options, Candidate& best) {

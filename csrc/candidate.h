@@ -62,6 +62,10 @@ struct Frames {
 // Judges out.measured, and fills in what follows from it and the matches.
 void judge(const RungMatches& matches, const Frames& frames, const QualityOptions& options, Candidate& out);
 
+// Px of FIXED to a px of MOVING, in the frames in which the rung saw them, amid what the estimate explains. Between a
+// quarter and four; 1 where it explains nothing.
+double magnification(const Candidate& best, const Frames& seen);
+
 // Takes the polished transform, unless the vessels agree clearly less under it.
 void take_polished(const Polished& polished, const QualityOptions& options, Candidate& best);
 

@@ -14,6 +14,8 @@ namespace {
 constexpr double kFiner = 4.0 / 3.0;
 constexpr double kMostLevel = 1.5;        // a square turned by 45 degrees needs 1.41
 constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
+constexpr double kScalesAnOctave = 4;     // in which an image is enlarged: an image that is kept meets few of them
+constexpr double kMostEnlarged = 3;       // times the working size: beyond, a larger field costs more than it tells
 
 // Further attempts, cheap and likely ones first.
 //   fields   devices differ by up to x3 in what they show (30 to 100 degrees, crops); which of the two shows less is not
@@ -72,9 +74,14 @@ Frames frames_of(const Features& fixed, const Features& moving) {
   return {fixed.T_network_input, moving.T_network_input};
 }
 
-// How much finer than in `pose` an image could be shown before pixels are made up.
-double headroom(Size source, const Pose& pose, int working_size) {
-  return std::max(source.width, source.height) / (pose.scale * working_size);
+// How much finer than at the working size an image could be shown before pixels are made up.
+double headroom(Size source, int working_size) {
+  return static_cast<double>(std::max(source.width, source.height)) / working_size;
+}
+
+// Do both show FIXED as large beside MOVING?
+bool alike(const Rung& a, const Rung& b) {
+  return std::abs(a.fixed.scale * b.moving.scale / (a.moving.scale * b.fixed.scale) - 1) < 1e-6;
 }
 
 }  // namespace
@@ -92,14 +99,16 @@ Options resolved(Options options, int multiple) {
   return options;
 }
 
-Rung finest(Size fixed_source, Size moving_source, const Rung& shown, int working_size) {
+Rung finest(Size fixed_source, Size moving_source, const Rung& shown, double magnification, int working_size) {
   const bool as_they_are = shown.fixed == Pose{} && shown.moving == Pose{};
-  const double larger = std::max(shown.fixed.scale, shown.moving.scale);
-  const double finer = std::min({headroom(fixed_source, shown.fixed, working_size),
-                                 headroom(moving_source, shown.moving, working_size),
-                                 (as_they_are ? kFiner : kSourcePerWorkingSize) / larger});
-  const double scale = as_they_are && finer < kWorthwhile ? 1 : std::max(finer, 1.0);
-  return {{shown.fixed.scale * scale, 0, false}, {shown.moving.scale * scale, 0, false}};
+  const double finer = std::min({headroom(fixed_source, working_size), headroom(moving_source, working_size),
+                                 as_they_are ? kFiner : kSourcePerWorkingSize});
+  const double scale = std::max(finer < kWorthwhile ? 1 : finer, std::min(shown.fixed.scale, shown.moving.scale));
+  const double wider = magnification * shown.moving.scale / shown.fixed.scale;
+  const double octaves = std::round(kScalesAnOctave * std::log2(wider)) / kScalesAnOctave;
+  const double fixed = scale * std::exp2(std::max(-octaves, 0.0)), moving = scale * std::exp2(std::max(octaves, 0.0));
+  const double fits = std::min(kMostEnlarged / std::max(fixed, moving), 1.0);
+  return {{fixed * fits, 0, false}, {moving * fits, 0, false}};
 }
 
 bool ends_climb(const Registration& so_far, const LadderOptions& options) {
@@ -173,12 +182,15 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   return result_;
 }
 
-Rung Session::finest_of(const Prepared& fixed, const Prepared& moving, const Candidate& best) const {
+Rung Session::finest_of(Prepared& fixed, Prepared& moving, const Candidate& best) {
   const auto size = [](const Prepared& image) { return Size{image.source_.gray.width, image.source_.gray.height}; };
-  return finest(size(fixed), size(moving), {best.fixed_pose, best.moving_pose}, options_.features.image.working_size);
+  const Frames seen = frames_of(in_pose(fixed, best.fixed_pose), in_pose(moving, best.moving_pose));
+  return finest(size(fixed), size(moving), {best.fixed_pose, best.moving_pose}, magnification(best, seen),
+                options_.features.image.working_size);
 }
 
-// The vessels are aligned once more at the finest scale.
+// The vessels are aligned once more at the finest scale: in full where the rung showed them wider in one image than in the
+// other, else from where the rung left them.
 void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   if (best.quality.status != Status::ok) return;
   const Rung fine_rung = finest_of(fixed, moving, best);
@@ -191,11 +203,19 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   const Frames fine = frames_of(fine_fixed, fine_moving), seen = frames_of(seen_fixed, seen_moving);
   Transform start;
   if (!fine.to_network(best.T_fixed_moving, start)) return;
-  Refinement refined;
-  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
-                  pipeline_math::polish_options(options_.refine), &refined);
+  Transform aligned;
+  if (alike(fine_rung, {best.fixed_pose, best.moving_pose})) {
+    Refinement refined;
+    backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
+                    pipeline_math::polish_options(options_.refine), &refined);
+    aligned = refined.T_fixed_moving;
+  } else {
+    Refinement refined;
+    backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options_.refine, &refined);
+    aligned = refined.T_fixed_moving;
+  }
   Polished polished;
-  if (!fine.to_input(refined.T_fixed_moving, polished.T_input) ||
+  if (!fine.to_input(aligned, polished.T_input) ||
       !seen.to_network(polished.T_input, polished.T_network))
     return;
   backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges, {&polished.T_network, 1},

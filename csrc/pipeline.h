@@ -21,6 +21,7 @@ enum class TransformChoice : int { automatic = 0, similarity = 1, affine = 2, ho
 struct Rung {
   Pose fixed, moving;
   bool levelled = false;  // MOVING is scaled so that both fields of view cover the same share of their frames
+  bool operator==(const Rung&) const = default;
 };
 
 struct LadderOptions {
@@ -61,8 +62,10 @@ Options resolved(Options options, int multiple);
 bool chooses_model(TransformChoice choice);  // automatic: key points decide up to the homography, vessels beyond it
 
 // How the finest scale that both images have shows them, for the ridges alone: a rung may have shown a field small or
-// cut its corners off, and even as they are the images may hold more than the network was shown.
-Rung finest(Size fixed_source, Size moving_source, const Rung& shown, int working_size);
+// cut its corners off, and even as they are the images may hold more than the network was shown. The image with the larger
+// field is enlarged until both show a vessel about as wide: what a ridge is depends on the scale. `magnification`: px of
+// FIXED to a px of MOVING, as the rung shows them (see candidate.h).
+Rung finest(Size fixed_source, Size moving_source, const Rung& shown, double magnification, int working_size);
 
 // One image, ready to be registered: its features as it is, and, once a weak pair asked for them, in other poses.
 // Belongs to one session at a time. Memory only grows.
@@ -103,7 +106,7 @@ class Session {
  private:
   bool shows_enough(const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
-  Rung finest_of(const Prepared& fixed, const Prepared& moving, const Candidate& best) const;
+  Rung finest_of(Prepared& fixed, Prepared& moving, const Candidate& best);
   void polish(Prepared& fixed, Prepared& moving, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
   void deform(Prepared& fixed, Prepared& moving, Candidate& best);

@@ -63,7 +63,7 @@ class Pair final : public DevicePair {
   const std::byte* findings() const override { return memory_; }
   std::size_t findings_bytes() const override { return bytes_; }
   const Registration& read(std::byte* findings) override;
-  bool strong() const override { return ends_climb(answer_, options_.ladder); }
+  bool strong() const override;
   const Seen& seen(int i) const override { return looked_at_[i]; }
 
  private:
@@ -87,6 +87,9 @@ class Pair final : public DevicePair {
   Shown shown(int i, double scale) const {
     return {side_[i].T_source_input, side_[i].source.content, options_.features, scale};
   }
+  Rung finest_for(double magnification) const {
+    return finest(side_[0].source.content, side_[1].source.content, {}, magnification, options_.features.image.working_size);
+  }
   Frames frames(const Shown (&at)[2]) const { return {at[0].T_network_input, at[1].T_network_input}; }
   Descriptors descriptors(int i) const { return {side_[i].rows, keypoints_[i].count, keypoints_[i].capacity, dims_}; }
   PointPairs pairs() const {
@@ -103,7 +106,7 @@ Pair::Pair(const Image& fixed, const Image& moving, const Options& asked, int mu
     : options_(resolved(asked, multiple)),
       dims_(dims),
       side_{{fixed, options_.features.image}, {moving, options_.features.image}},
-      fine_rung_(finest(side_[0].source.content, side_[1].source.content, {}, options_.features.image.working_size)),
+      fine_rung_(finest_for(1)),
       polishes_(!(fine_rung_.fixed == Pose{} && fine_rung_.moving == Pose{})),
       seen_{shown(0, 1), shown(1, 1)},
       fine_{shown(0, fine_rung_.fixed.scale), shown(1, fine_rung_.moving.scale)} {
@@ -253,6 +256,12 @@ const Registration& Pair::read(std::byte* findings) {
     looked_at_[i] = {seen_[i].T_network_input, seen_[i].geometry.content,
                       {host.keypoints[i], host.keypoint_score[i], &n.keypoints[i], capacity}, host.difference[i]};
   return answer_;
+}
+
+// What the graph polishes is settled before a pair is seen: fields of one size. Others are the ladder's.
+bool Pair::strong() const {
+  if (!ends_climb(answer_, options_.ladder)) return false;
+  return answer_.best.quality.status != Status::ok || finest_for(magnification(answer_.best, frames(seen_))) == fine_rung_;
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ class DevicePair {
   // findings: a copy on the host, 64-byte aligned, which seen() gives views of. Throws InvalidArgument for an image
   // with values out of range, EngineError for a network that answered NaN.
   virtual const Registration& read(std::byte* findings) = 0;
-  virtual bool strong() const = 0;  // is what was read the answer? If not, the ladder goes on
+  virtual bool strong() const = 0;  // is what was read the answer? If not, the pair is the CPU's
   virtual const Seen& seen(int image) const = 0;
 };
 

@@ -55,7 +55,7 @@ int FieldFit::survey(int step) {
 Field FieldFit::grid(double* control) const {
   const auto [left, right] = std::minmax_element(fx_, fx_ + surveyed_);
   const auto [top, bottom] = std::minmax_element(fy_, fy_ + surveyed_);
-  return grid_over({*left, *top}, {*right, *bottom}, fixed_.level[kRidgeLevels - 1], options_.cells, control);
+  return grid_over({*left, *top}, {*right, *bottom}, options_.cells, control);
 }
 
 void FieldFit::choose(const Field& field, Fold fold) {

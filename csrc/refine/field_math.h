@@ -27,6 +27,7 @@ constexpr double kCoarseDoubt_nats = 5;  // of the first answer
 constexpr int kAskedIterations = 3;  // of a fit to a half: later ones only sharpen it
 constexpr double kMarginPx = 2;      // the reach of the blur, as in refine
 constexpr double kStepPx = 2;        // a step moves no control point further
+constexpr double kLeastGridStepPx = 40;  // of a small overlap: vessels tell nothing closer than they are to one another
 constexpr int kTrials = 4;           // damping values tried for a step
 constexpr double kShared = 80;       // points' worth of all cells in each one's correlation
 constexpr double kMostCorrelation = 0.999;
@@ -69,16 +70,17 @@ FR_HD bool overlaps(const RidgeMap& fixed, const RidgeMap& moving, const Transfo
   return true;
 }
 
-// The grid over a box of FIXED, one ring of control points around it.
-FR_HD Field grid_over(Point low, Point high, const View<RidgePixel>& plane, int cells, const double* control) {
+// The grid over a box of FIXED, `cells` steps along its longer side, one ring of control points around it.
+FR_HD Field grid_over(Point low, Point high, int cells, const double* control) {
   const auto points = [](double length, double step) {
     const int n = static_cast<int>(std::ceil(length / step));
     return (n > 1 ? n : 1) + 3;
   };
+  const double width = high.x - low.x, height = high.y - low.y, wanted = (width > height ? width : height) / cells;
   Field field;
-  field.step_x = field.step_y = static_cast<double>(plane.width > plane.height ? plane.width : plane.height) / cells;
-  field.columns = points(high.x - low.x, field.step_x);
-  field.rows = points(high.y - low.y, field.step_y);
+  field.step_x = field.step_y = wanted > kLeastGridStepPx ? wanted : kLeastGridStepPx;
+  field.columns = points(width, field.step_x);
+  field.rows = points(height, field.step_y);
   field.x0 = low.x - field.step_x;
   field.y0 = low.y - field.step_y;
   field.control = control;

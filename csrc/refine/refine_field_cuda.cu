@@ -65,8 +65,7 @@ __global__ void __launch_bounds__(kSurveyThreads) survey_kernel(Call call, int s
   if (!first) return;
   s.stopped = !enough(n, step, call.options.min_points);
   if (!s.stopped)
-    s.field = grid_over({bound[0], bound[1]}, {-bound[2], -bound[3]}, call.fixed.level[kRidgeLevels - 1],
-                        call.options.cells, b.control);
+    s.field = grid_over({bound[0], bound[1]}, {-bound[2], -bound[3]}, call.options.cells, b.control);
 }
 
 __global__ void __launch_bounds__(kFitThreads) cell_kernel(Call call, Fold fold) {

@@ -105,11 +105,12 @@ def refine_field(
 ) -> FieldRefinement:
     """A smooth displacement of FIXED on top of ``start`` (MOVING -> FIXED, as ``refine`` leaves it), where supported.
 
-    The field is a cubic B-spline with ``cells`` grid steps along the longer side of FIXED. It is fitted to one half of
-    a chessboard of points and judged on the other, both ways; it must gain ``min_gain_nats`` there. Further options
-    (defaults are the core's): ``max_iterations`` of the last fit, ``epsilon_px``; ``bend_px`` and ``shift_px``, prior
-    deviations of second differences and displacements; ``samples_per_point``, ``min_points``; the bounds
-    ``min_displacement_px`` (root mean square), ``max_displacement_px`` and ``min_jacobian``.
+    The field is a cubic B-spline with ``cells`` grid steps along the longer side of the overlap in FIXED, of 40 px at
+    least. It is fitted to one half of a chessboard of points and judged on the other, both ways; it must gain
+    ``min_gain_nats`` there. Further options (defaults are the core's): ``max_iterations`` of the last fit,
+    ``epsilon_px``; ``bend_px`` and ``shift_px``, prior deviations of second differences and displacements;
+    ``samples_per_point``, ``min_points``; the bounds ``min_displacement_px`` (root mean square),
+    ``max_displacement_px`` and ``min_jacobian``.
     Raises InvalidInput for maps that ridges() did not make, a composite or dense start, or an option out of range.
     Source: Rueckert et al. 1999, Nonrigid registration using free-form deformations.
     """

@@ -38,10 +38,13 @@ from fastretina.torch_path.threads import torch_threads
 from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
+from fastretina.transform_layout import kind_and_params, transform_of
 
 HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
+SCALES_AN_OCTAVE = 4
+MOST_MAGNIFICATION = 4.0
 POLISH_KEEPS = 0.95
 POLISH_LEVEL, POLISH_EPSILON_PX = 2, 0.05
 MOST_LEVEL = 1.5  # a square turned by 45 degrees needs 1.41
@@ -183,7 +186,7 @@ class Pipeline:
         wanted = asked or (self.options.model.choice == "auto" and best["status"] == "ok")
         if best["transform"] is None or not wanted:
             return rigid
-        shown = self._finest(fixed, moving, best["poses"])
+        shown = self._finest(fixed, moving, best)
         fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
         with stopwatch(self._timings, "refine"):
             (scale, _, x), (_, _, y) = fine[0].network_of_input.params[:2]
@@ -213,20 +216,24 @@ class Pipeline:
         return found
 
     def _polish(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> dict[str, Any]:
-        """On the vessels once more, at the finest scale that both images have."""
+        """On the vessels once more, at the finest scale: in full where the rung showed them wider in one image."""
         if best["status"] != "ok":
             return best
         poses = best["poses"]
-        shown = self._finest(fixed, moving, poses)
+        shown = self._finest(fixed, moving, best)
         if shown == poses:
             return best
         fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
             start = _to_network(best["transform"], *fine)
-            options = replace(self.options.refine, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
-            found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
-            transform = _to_input_transform(found.kind, found.params, *fine)
+            if _alike(shown, poses):
+                options = replace(self.options.refine, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
+                found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
+                aligned = found.kind, found.params
+            else:
+                aligned = self._align(*fine, *start)
+            transform = _to_input_transform(*aligned, *fine)
             kind, params = _to_network(transform, *seen)
             correlation, overlap_px = ridge_correlation(seen[0].ridges, seen[1].ridges, kind, params)
         # At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
@@ -236,17 +243,22 @@ class Pipeline:
         polished = self._judged((kind, params), *seen, measured)
         return best | polished | {"transform": transform} if polished["status"] == "ok" else best
 
-    def _finest(self, fixed: Payload, moving: Payload, poses: tuple[Pose, Pose]) -> tuple[Pose, Pose]:
-        """How the finest scale that both images have shows them, for the ridges alone."""
-        as_they_are = poses == (Pose(), Pose())
-        limit = (FINER if as_they_are else SOURCE_PER_WORKING_SIZE) / max(pose.scale for pose in poses)
-        finer = min(self._headroom(fixed, poses[0]), self._headroom(moving, poses[1]), limit)
-        scale = 1.0 if as_they_are and finer < WORTHWHILE else max(finer, 1.0)
-        return Pose(poses[0].scale * scale), Pose(poses[1].scale * scale)
+    def _finest(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> tuple[Pose, Pose]:
+        """How the finest scale that both images have shows them, with vessels as wide in both, for the ridges alone."""
+        seen = best["poses"]
+        limit = FINER if seen == (Pose(), Pose()) else SOURCE_PER_WORKING_SIZE
+        finer = min(self._headroom(fixed), self._headroom(moving), limit)
+        scale = max(1.0 if finer < WORTHWHILE else finer, min(pose.scale for pose in seen))
+        magnification = _magnification(best, self._in_pose(fixed, seen[0]), self._in_pose(moving, seen[1]))
+        wider = magnification * seen[1].scale / seen[0].scale
+        octaves = round(SCALES_AN_OCTAVE * math.log2(wider)) / SCALES_AN_OCTAVE
+        scales = scale * 2 ** max(-octaves, 0.0), scale * 2 ** max(octaves, 0.0)
+        fits = min(SOURCE_PER_WORKING_SIZE / max(scales), 1.0)
+        return Pose(scales[0] * fits), Pose(scales[1] * fits)
 
-    def _headroom(self, image: Payload, pose: Pose) -> float:
-        """How much finer than in ``pose`` an image could be shown before pixels are made up."""
-        return max(image.source.gray.shape) / (pose.scale * self.options.features.image.working_size)
+    def _headroom(self, image: Payload) -> float:
+        """How much finer than at the working size an image could be shown before pixels are made up."""
+        return max(image.source.gray.shape) / self.options.features.image.working_size
 
     def _judged(
         self,
@@ -338,6 +350,22 @@ class Pipeline:
         return (bent.kind, bent.params) if bent.gain_nats >= needed else (first.kind, first.params)
 
 
+def _alike(a: tuple[Pose, Pose], b: tuple[Pose, Pose]) -> bool:
+    """Do both show FIXED as large beside MOVING?"""
+    return math.isclose(a[0].scale * b[1].scale, a[1].scale * b[0].scale, rel_tol=1e-6)
+
+
+def _magnification(best: dict[str, Any], fixed: Features, moving: Features) -> float:
+    """Px of FIXED to a px of MOVING, as both were seen, amid what the estimate explains; within a quarter and four."""
+    inlier = best["inlier"].astype(bool)
+    if best["transform"] is None or not inlier.any():
+        return 1.0
+    kind, params = _to_network(best["transform"], fixed, moving)
+    middle = moving.network_of_input(best["moving_xy"][inlier].astype(np.float64).mean(0))
+    area = abs(float(np.linalg.det(transform_of(KINDS.index(kind), params.numpy()).jacobian(middle))))
+    return min(max(math.sqrt(area), 1 / MOST_MAGNIFICATION), MOST_MAGNIFICATION) if math.isfinite(area) else 1.0
+
+
 def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tensor, peak: float) -> float:
     """How far the correlation stands out of what it is where nothing should fit: shifted aside."""
     found = []
@@ -354,10 +382,8 @@ def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tens
 def _shifted(kind: str, params: Tensor, dx: float, dy: float) -> Tensor:
     """A transform followed by a shift."""
     shift = Transform.from_matrix([[1, 0, dx], [0, 1, dy]])
-    moved = shift @ Transform(kind, params.numpy().reshape(2, 6) if kind == "quadratic" else params.numpy()[:9])
-    out = params.clone()
-    out[: moved.params.size] = torch.from_numpy(moved.params.ravel().copy())
-    return out
+    moved = shift @ transform_of(KINDS.index(kind), params.numpy())
+    return torch.from_numpy(kind_and_params(moved)[1])
 
 
 def _pose_tuple(pose: Pose) -> tuple[float, int, bool]:
@@ -376,21 +402,14 @@ def _to_input(features: Features, xy: Tensor) -> NDArray[np.float32]:
 
 def _to_network(transform: tuple[int, NDArray[np.float64]], fixed: Features, moving: Features) -> tuple[str, Tensor]:
     """The callers' px on both sides -> network px on both sides."""
-    kind, p = KINDS[transform[0]], transform[1]
-    between = Transform(kind, p.reshape(2, 6) if kind == "quadratic" else p[:9].reshape(3, 3))
-    network = fixed.network_of_input @ between @ moving.network_of_input.inverse
-    out = torch.zeros(12, dtype=torch.float64)
-    out[: network.params.size] = torch.from_numpy(network.params.ravel().copy())
-    return network.kind, out
+    network = fixed.network_of_input @ transform_of(*transform) @ moving.network_of_input.inverse
+    number, params = kind_and_params(network)
+    return KINDS[number], torch.from_numpy(params)
 
 
 def _to_input_transform(
     kind: str, params: Tensor, fixed: Features, moving: Features
 ) -> tuple[int, NDArray[np.float64]]:
     """Network px on both sides -> the callers' px on both sides, in the layout of csrc/core/types.h."""
-    p = params.numpy()
-    network = Transform(kind, p.reshape(2, 6) if kind == "quadratic" else p[:9].reshape(3, 3))
-    both = fixed.network_of_input.inverse @ network @ moving.network_of_input
-    out = np.zeros(12)
-    out[: both.params.size] = both.params.ravel()
-    return KINDS.index(both.kind), out
+    network = transform_of(KINDS.index(kind), params.numpy())
+    return kind_and_params(fixed.network_of_input.inverse @ network @ moving.network_of_input)

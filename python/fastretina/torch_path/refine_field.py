@@ -12,6 +12,7 @@ from fastretina.torch_path.options import FieldOptions
 from fastretina.torch_path.refine import Ridges, _front, _inside, _sample, _turn, apply
 
 MARGIN_PX, STEP_PX, TRIALS = 2, 2, 4
+LEAST_GRID_STEP_PX = 40.0
 COARSE_PX, POINT_PX, FINEST_PX = 6, 3, 2  # lattices of MOVING: the first question, the halves, the last fit
 ASKED_ITERATIONS, COARSE_DOUBT_NATS = 3, 5
 SHARED, MOST_CORRELATION = 80, 0.999
@@ -91,8 +92,8 @@ class Fit:
         return len(self.surveyed)
 
     def grid(self) -> Grid:
-        step = max(self.fixed.levels[-1].shape[:2]) / self.options.cells
         low, high = self.surveyed_at.min(0).values, self.surveyed_at.max(0).values
+        step = max(float((high - low).max()) / self.options.cells, LEAST_GRID_STEP_PX)
         columns, rows = (max(1, math.ceil(v)) + 3 for v in ((high - low) / step).tolist())
         return Grid(low - step, step, columns, rows)
 
