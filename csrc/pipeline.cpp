@@ -203,19 +203,12 @@ void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
   const Frames fine = frames_of(fine_fixed, fine_moving), seen = frames_of(seen_fixed, seen_moving);
   Transform start;
   if (!fine.to_network(best.T_fixed_moving, start)) return;
-  Transform aligned;
-  if (alike(fine_rung, {best.fixed_pose, best.moving_pose})) {
-    Refinement refined;
-    backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
-                    pipeline_math::polish_options(options_.refine), &refined);
-    aligned = refined.T_fixed_moving;
-  } else {
-    Refinement refined;
-    backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start, options_.refine, &refined);
-    aligned = refined.T_fixed_moving;
-  }
+  const bool near = alike(fine_rung, {best.fixed_pose, best.moving_pose});
+  Refinement refined;
+  backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
+                  near ? pipeline_math::polish_options(options_.refine) : options_.refine, &refined);
   Polished polished;
-  if (!fine.to_input(aligned, polished.T_input) ||
+  if (!fine.to_input(refined.T_fixed_moving, polished.T_input) ||
       !seen.to_network(polished.T_input, polished.T_network))
     return;
   backend_.ridge_correlation(context_, workspace_, seen_fixed.ridges, seen_moving.ridges, {&polished.T_network, 1},

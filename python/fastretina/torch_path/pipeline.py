@@ -227,13 +227,11 @@ class Pipeline:
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
             start = _to_network(best["transform"], *fine)
+            options = self.options.refine
             if _alike(shown, poses):
-                options = replace(self.options.refine, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
-                found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
-                aligned = found.kind, found.params
-            else:
-                aligned = self._align(*fine, *start)
-            transform = _to_input_transform(*aligned, *fine)
+                options = replace(options, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
+            found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
+            transform = _to_input_transform(found.kind, found.params, *fine)
             kind, params = _to_network(transform, *seen)
             correlation, overlap_px = ridge_correlation(seen[0].ridges, seen[1].ridges, kind, params)
         # At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
