@@ -223,6 +223,17 @@ def test_a_local_field_can_be_asked_for(registrar, bent):
     assert np.abs(image.astype(int) - slow)[valid & slow_valid].max() <= 1
 
 
+def test_a_local_field_is_found_between_fields_of_view_that_differ():
+    """A px of MOVING is 1.7 px of FIXED: both are looked at with vessels as wide."""
+    pair = synthetic_pair(10_100_029, (640, 640), ("RF", "FA"), "moderate", "local")
+    found = {
+        m: fastretina.Registrar(threads=1, transform=m).register(pair.fixed, pair.moving)
+        for m in ("homography", "dense")
+    }
+    errors = {model: pair.mean_error(result.transform) for model, result in found.items()}
+    assert errors["dense"] < 0.4 * errors["homography"]
+
+
 def test_a_field_is_in_the_callers_pixels(bent):
     """Twice the pixels, the same deformation."""
     registrar = fastretina.Registrar(threads=1, transform="dense", working_size=240)

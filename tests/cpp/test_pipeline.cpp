@@ -75,6 +75,42 @@ void finds_a_field() {
   CHECK(allocations == before);
 }
 
+// How the vessels are looked at once more: both images at their finest, the larger field enlarged to match.
+void shows_both_at_one_scale() {
+  const Size source{640, 480};
+  const auto shown = [&](const Rung& rung, double magnification, double fixed, double moving) {
+    const Rung fine = finest(source, source, rung, magnification, 480);
+    CHECK(std::abs(fine.fixed.scale - fixed) < 1e-9 && std::abs(fine.moving.scale - moving) < 1e-9);
+    CHECK(fine.fixed.eighth_turns == 0 && !fine.moving.mirrored);
+  };
+  const double finer = 4.0 / 3.0, root = std::sqrt(2.0);
+  shown({}, 1, finer, finer);
+  shown({}, 1.06, finer, finer);  // as good as the same
+  shown({}, 1.45, finer, finer * root);
+  shown({}, 1 / 1.45, finer * root, finer);
+  shown({}, 4, 0.75, 3);  // no larger than that
+  shown({{1, 0, false}, {0.5, 2, true}, false}, 1, 2 * finer, finer);  // the rung had shrunk MOVING to match
+  shown({{2, 0, false}, {2, 0, false}, false}, 1, 2, 2);                // and that one had enlarged both
+  const Rung small = finest({480, 360}, source, {}, 1, 480);
+  CHECK(small == Rung{});  // nothing to gain
+}
+
+void knows_how_much_larger_one_is_shown() {
+  Candidate best;
+  best.T_fixed_moving.kind = TransformKind::homography;
+  const double p[9] = {2, 0, 5, 0, 2, 7, 1e-3, 0, 1};
+  std::copy_n(p, 9, best.T_fixed_moving.p);
+  best.moving_xy = {0, 0, 400, 0, 900, 900};
+  best.inlier = {1, 1, 0};
+  Frames seen;
+  seen.fixed = seen.moving = Transform{};
+  seen.fixed.kind = TransformKind::similarity, seen.fixed.p[0] = seen.fixed.p[4] = 0.5;
+  const double wanted = std::sqrt(0.25 * jacobian(best.T_fixed_moving, {200, 0}).determinant());
+  CHECK(std::abs(magnification(best, seen) - wanted) < 1e-9);
+  best.inlier = {0, 0, 0};
+  CHECK(magnification(best, seen) == 1);
+}
+
 Session session_of(int threads) { return Session(std::make_shared<FilterNetwork>(), small_options(), threads); }
 
 Transform matrix(double a, double b, double tx, double c, double d, double ty) {
@@ -229,6 +265,8 @@ void misuse_is_an_error() {
 }  // namespace
 
 int main() {
+  shows_both_at_one_scale();
+  knows_how_much_larger_one_is_shown();
   finds_known_maps();
   refuses_what_shows_nothing();
   misuse_is_an_error();
