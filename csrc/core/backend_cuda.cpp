@@ -32,7 +32,9 @@ namespace cuda {
 
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw EngineError(std::string("CUDA, ") + what + ": " + cudaGetErrorString(status));
+  const bool bare = status == cudaErrorInsufficientDriver || status == cudaErrorNoDevice;
+  const char* remedy = bare ? "; remedy: an NVIDIA GPU with a driver as new as this build's CUDA (nvidia-smi shows both), or the CPU" : "";
+  throw EngineError(std::string("CUDA, ") + what + ": " + cudaGetErrorString(status) + remedy);
 }
 
 MemorySource device_memory() {

@@ -1,8 +1,10 @@
 // image and gray: the same bits as on the CPU, at odd sizes, for every pixel type, field of view and polarity of scale.
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "core/backend.h"
+#include "core/error.h"
 #include "core/rng.h"
 #include "device.h"
 
@@ -93,9 +95,19 @@ void bad_values_leave_no_contrast(Device& device) {
   }
 }
 
+void says_what_is_missing() {
+  for (const cudaError_t status : {cudaErrorNoDevice, cudaErrorInsufficientDriver}) try {
+      cuda::check(status, "a call");
+      CHECK(false);
+    } catch (const EngineError& error) {
+      CHECK(std::strstr(error.what(), "a call") != nullptr && std::strstr(error.what(), "remedy: an NVIDIA GPU") != nullptr);
+    }
+}
+
 }  // namespace
 
 int main() {
+  says_what_is_missing();
   Device device;
   check<std::uint8_t>(device, PixelType::u8, 131, 97, 3, 1, 80, Scene::disc);
   check<std::uint8_t>(device, PixelType::u8, 90, 120, 1, 1, 120, Scene::stripes);

@@ -221,6 +221,7 @@ int __syncthreads_count(int predicate) {
 const char* cudaGetErrorString(cudaError_t status) {
   return status == cudaSuccess                 ? "no error"
          : status == cudaErrorMemoryAllocation ? "out of memory"
+         : status == cudaErrorNoDevice         ? "no CUDA-capable device is detected"
                                                : "not permitted while a stream is captured";
 }
 cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
