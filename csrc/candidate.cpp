@@ -64,4 +64,23 @@ void take_polished(const Polished& polished, const QualityOptions& options, Cand
   best.T_fixed_moving = polished.T_input;
 }
 
+void take_field(const Deformed& deformed, const QualityOptions& options, Candidate& best) {
+  const Field& field = deformed.T_network.field;
+  if (field.empty()) return;
+  QualityInputs measured = best.measured;
+  measured.T_fixed_moving = deformed.T_network.base;
+  measured.field = field;
+  measured.fixed = deformed.fixed;
+  measured.moving = deformed.moving;
+  if (quality(measured, options).status == Status::implausible) return;
+  const double *N = deformed.frames.fixed.p, scale = N[0];
+  best.grid = field;
+  best.grid.x0 = (field.x0 - N[2]) / scale;
+  best.grid.y0 = (field.y0 - N[5]) / scale;
+  best.grid.step_x /= scale;
+  best.grid.step_y /= scale;
+  for (int i = 0; i < 2 * field.columns * field.rows; ++i)
+    best.control[static_cast<std::size_t>(i)] = field.control[i] / scale;
+}
+
 }  // namespace fastretina

@@ -59,6 +59,13 @@ struct Frames {
   }
 };
 
+// A local field that was fitted at a finer scale: what it is of, in that scale's px.
+struct Deformed {
+  Frames frames;
+  Size fixed, moving;     // content
+  Deformation T_network;  // the transform, and the field after it
+};
+
 // Judges out.measured, and fills in what follows from it and the matches.
 void judge(const RungMatches& matches, const Frames& frames, const QualityOptions& options, Candidate& out);
 
@@ -68,5 +75,9 @@ double magnification(const Candidate& best, const Frames& seen);
 
 // Takes the polished transform, unless the vessels agree clearly less under it.
 void take_polished(const Polished& polished, const QualityOptions& options, Candidate& best);
+
+// Takes the field, unless there is none or no two cameras see an eye like that. Its control points may lie in
+// best.control, which has room for them. The confidence stays that of the transform.
+void take_field(const Deformed& deformed, const QualityOptions& options, Candidate& best);
 
 }  // namespace fastretina

@@ -284,34 +284,20 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
   return upgraded;
 }
 
-// Once, on the answer: a smooth local field, where the vessels clearly ask for one. On top of a transform that cannot be
-// trusted it would fit whatever is there, so the confidence stays that of the transform.
+// Once, on the answer: a smooth local field, where the vessels clearly ask for one.
 void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
-  const bool asked = options_.model.choice == TransformChoice::dense;
-  const bool wanted = asked || (options_.model.choice == TransformChoice::automatic && best.quality.status == Status::ok);
-  if (!wanted || !best.found) return;
+  if (!pipeline_math::wants_field(best, options_.model)) return;
   const Rung shown = finest_of(fixed, moving, best);
   const Features &fine_fixed = in_pose(fixed, shown.fixed, false), &fine_moving = in_pose(moving, shown.moving, false);
   const Stopwatch stopwatch(timings_.refine);
-  FieldOptions options = options_.field;
-  if (!asked) options.min_gain_nats = std::max(options.min_gain_nats, options_.model.field_gain_nats);
-  QualityInputs measured = best.measured;
-  if (!frames_of(fine_fixed, fine_moving).to_network(best.T_fixed_moving, measured.T_fixed_moving)) return;
+  Deformed deformed{frames_of(fine_fixed, fine_moving), fine_fixed.content, fine_moving.content, {}};
+  Deformation& T = deformed.T_network;
+  if (!deformed.frames.to_network(best.T_fixed_moving, T.base)) return;
   FieldRefinement refined;
-  backend_.refine_field(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, measured.T_fixed_moving, options,
-                        best.control.data(), &refined);
-  if (refined.field.empty()) return;
-  measured.fixed = fine_fixed.content;
-  measured.moving = fine_moving.content;
-  measured.field = refined.field;
-  if (quality(measured, options_.quality).status == Status::implausible) return;
-  const double *N = fine_fixed.T_network_input.p, scale = N[0];
-  best.grid = refined.field;
-  best.grid.x0 = (refined.field.x0 - N[2]) / scale;
-  best.grid.y0 = (refined.field.y0 - N[5]) / scale;
-  best.grid.step_x /= scale;
-  best.grid.step_y /= scale;
-  for (double& d : best.control) d /= scale;
+  backend_.refine_field(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, T.base,
+                        pipeline_math::field_options(options_.field, options_.model), best.control.data(), &refined);
+  T.field = refined.field;
+  take_field(deformed, options_.quality, best);
 }
 
 // On the vessels: as a homography, and as a quadratic where that explains clearly more of what the homography leaves.

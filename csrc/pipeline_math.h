@@ -1,6 +1,7 @@
 // What decides a value between the rooms, once for both sides of the pipeline: pipeline.cpp and pipeline_cuda.cu.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/transform.h"
@@ -21,6 +22,19 @@ inline RefineOptions polish_options(RefineOptions options) {
 FR_HD bool asks_for_bend(const Refinement& quadratic, const ModelOptions& options) {
   const bool large = quadratic.shift_px >= options.large_bend_px;
   return quadratic.gain_nats >= (large ? options.large_bend_gain_nats : options.quadratic_gain_nats);
+}
+
+// Is a local field to be tried on the answer? On top of a transform that cannot be trusted it would fit whatever is
+// there.
+inline bool wants_field(const Candidate& best, const ModelOptions& options) {
+  const bool trusted = options.choice == TransformChoice::automatic && best.quality.status == Status::ok;
+  return best.found && (trusted || options.choice == TransformChoice::dense);
+}
+
+inline FieldOptions field_options(FieldOptions options, const ModelOptions& model) {
+  const bool asked = model.choice == TransformChoice::dense;
+  if (!asked) options.min_gain_nats = std::max(options.min_gain_nats, model.field_gain_nats);
+  return options;
 }
 
 // Where nothing should fit: a transform shifted aside in every direction, at two distances.

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "core/transform.h"
+#include "core/field.h"
 #include "network/network.h"
 
 namespace fastretina {
@@ -46,12 +46,18 @@ class Scene {
   std::vector<Mark> lines_, spots_;
 };
 
+// One control point in the middle of the scene: 4 px there, and a smooth way down to nothing 130 px off.
+inline Field bump() {
+  static constexpr double kControl[] = {7.9, -4.5};
+  return {kControl, 1, 1, kWidth / 2.0, kHeight / 2.0, 65, 65};
+}
+
 // What a camera sees whose pixel q shows the scene at T(q).
 struct Photograph {
   std::vector<std::uint8_t> pixels;
   int width, height;
 
-  Photograph(const Scene& scene, const Transform& T, int width_, int height_) : width(width_), height(height_) {
+  Photograph(const Scene& scene, const Deformation& T, int width_, int height_) : width(width_), height(height_) {
     for (int y = 0; y < height; ++y)
       for (int x = 0; x < width; ++x) {
         const Point p = apply(T, {static_cast<double>(x), static_cast<double>(y)});
