@@ -64,6 +64,9 @@ class Pair final : public DevicePair {
   std::size_t findings_bytes() const override { return bytes_; }
   const Registration& read(std::byte* findings) override;
   bool strong() const override;
+  bool wants_field() const override { return wants_field_; }
+  void deform(void* stream) override;
+  const Registration& read_field(std::byte* findings) override;
   const Seen& seen(int i) const override { return looked_at_[i]; }
 
  private:
@@ -82,6 +85,8 @@ class Pair final : public DevicePair {
   Matches matches_[2];
   Fit fit_{};
   Registration answer_;
+  Deformed deformed_;
+  bool wants_field_ = false;
   Seen looked_at_[2];
 
   Shown shown(int i, double scale) const {
@@ -90,10 +95,16 @@ class Pair final : public DevicePair {
   Rung finest_for(double magnification) const {
     return finest(side_[0].source.content, side_[1].source.content, {}, magnification, options_.features.image.working_size);
   }
+  const Shown (&finest_shown() const)[2] { return polishes_ ? fine_ : seen_; }
   Frames frames(const Shown (&at)[2]) const { return {at[0].T_network_input, at[1].T_network_input}; }
   Descriptors descriptors(int i) const { return {side_[i].rows, keypoints_[i].count, keypoints_[i].capacity, dims_}; }
   PointPairs pairs() const {
     return {found_.fixed_xy, found_.moving_xy, nullptr, &found_.numbers->matches, matches_[0].capacity};
+  }
+
+  std::size_t lay_out(std::byte* memory, Findings& out) const {
+    const Size planes[] = {seen_[0].geometry.plane, seen_[1].geometry.plane};
+    return cuda::lay_out(memory, options_.features.detect.max_keypoints, field_capacity(options_.field), planes, out);
   }
 
   void describe_side(const Context& context, int i, const NetworkOutput& output);
@@ -112,10 +123,9 @@ Pair::Pair(const Image& fixed, const Image& moving, const Options& asked, int mu
       fine_{shown(0, fine_rung_.fixed.scale), shown(1, fine_rung_.moving.scale)} {
   const int capacity = options_.features.detect.max_keypoints;
   const auto most = static_cast<std::size_t>(capacity);
-  const Size planes[] = {seen_[0].geometry.plane, seen_[1].geometry.plane};
-  bytes_ = lay_out(nullptr, capacity, planes, found_);
+  bytes_ = lay_out(nullptr, found_);
   memory_ = workspace_.take<std::byte>(bytes_);
-  lay_out(memory_, capacity, planes, found_);
+  lay_out(memory_, found_);
   const auto take_planes = [&](Shown (&at)[2]) {
     const Size a = at[0].geometry.plane, b = at[1].geometry.plane;
     const std::size_t first = static_cast<std::size_t>(a.width) * static_cast<std::size_t>(a.height);
@@ -140,6 +150,7 @@ Pair::Pair(const Image& fixed, const Image& moving, const Options& asked, int mu
     *out = workspace_.take<std::uint8_t>(most);
   fit_.aside = workspace_.take<Transform>(Sidelobes::kCount), fit_.start = workspace_.take<Transform>(1);
   fit_.aside_agreement = workspace_.take<RidgeCorrelation>(Sidelobes::kCount);
+  answer_.best.control.resize(static_cast<std::size_t>(field_capacity(options_.field)));
 }
 
 void Pair::describe_side(const Context& context, int i, const NetworkOutput& output) {
@@ -227,7 +238,7 @@ void Pair::solve(void* stream, const NetworkOutput& fixed, const NetworkOutput& 
 const Registration& Pair::read(std::byte* findings) {
   Findings host{};
   const int capacity = matches_[0].capacity;
-  lay_out(findings, capacity, {seen_[0].geometry.plane, seen_[1].geometry.plane}, host);
+  lay_out(findings, host);
   Numbers& n = *host.numbers;
   for (int i = 0; i < 2; ++i)
     require(n.bad_pixels[i] == 0, i == 0 ? "fixed" : "moving", "NaN, infinity or a value out of range",
@@ -255,13 +266,39 @@ const Registration& Pair::read(std::byte* findings) {
   for (int i = 0; i < 2; ++i)
     looked_at_[i] = {seen_[i].T_network_input, seen_[i].geometry.content,
                       {host.keypoints[i], host.keypoint_score[i], &n.keypoints[i], capacity}, host.difference[i]};
+  const Shown(&at)[2] = finest_shown();
+  deformed_ = {frames(at), at[0].geometry.content, at[1].geometry.content, {}};
+  wants_field_ = strong() && pipeline_math::wants_field(out, options_.model) &&
+                 deformed_.frames.to_network(out.T_fixed_moving, deformed_.T_network.base);
   return answer_;
 }
 
-// What the graph polishes is settled before a pair is seen: fields of one size. Others are the ladder's.
+// On the vessels at the finest scale, from the transform that was read.
+void Pair::deform(void* stream) {
+  Context context(1);
+  context.stream = stream;
+  const Shown(&at)[2] = finest_shown();
+  launch(context, 1, 1, set_kernel, deformed_.T_network.base, fit_.start);
+  refine_field(context, workspace_, at[0].ridges, at[1].ridges, *fit_.start,
+               pipeline_math::field_options(options_.field, options_.model), found_.control, found_.field);
+}
+
+const Registration& Pair::read_field(std::byte* findings) {
+  Findings host{};
+  lay_out(findings, host);
+  Field& field = deformed_.T_network.field;
+  field = host.field->field;
+  field.control = host.control;
+  take_field(deformed_, options_.quality, answer_.best);
+  return answer_;
+}
+
+// The finest scale is settled before a pair is seen: that of fields of one size. Others are the ladder's.
 bool Pair::strong() const {
+  const Candidate& best = answer_.best;
   if (!ends_climb(answer_, options_.ladder)) return false;
-  return answer_.best.quality.status != Status::ok || finest_for(magnification(answer_.best, frames(seen_))) == fine_rung_;
+  const bool goes_on = best.quality.status == Status::ok || pipeline_math::wants_field(best, options_.model);
+  return !goes_on || finest_for(magnification(best, frames(seen_))) == fine_rung_;
 }
 
 }  // namespace

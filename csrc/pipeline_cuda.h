@@ -1,13 +1,18 @@
-// The first rung of the ladder, and its polish, for one pair on the device: the steps of pipeline.cpp in their order,
-// queued on one stream without a look from the host, so that they can be captured into a CUDA graph.
+// One pair on the device: the steps of pipeline.cpp in their order, queued on one stream. The first rung of the ladder
+// and its polish need no look from the host, so that they can be captured into a CUDA graph; a local field follows
+// where the host, which judges them, wants one.
 //
 //   look(stream)            both images -> planes and ridges
 //   (the caller queues the network, which reads the planes)
 //   solve(stream, ...)      detect, describe, match, estimate, refine, polish -> findings()
 //   (the caller queues one copy of findings() to the host, and waits)
 //   read(findings)          quality, on the host: the answer, and whether it ends the climb
+//   where it wants_field():
+//   deform(stream)          a local field -> findings()
+//   (the caller copies findings() again, and waits)
+//   read_field(findings)    the answer, with the field
 //
-// After the first look and solve nothing allocates. What was queued holds addresses of this object and of the images.
+// After the first of each nothing allocates. What was queued holds addresses of this object and of the images.
 #pragma once
 
 #include <cstddef>
@@ -42,6 +47,9 @@ class DevicePair {
   // with values out of range, EngineError for a network that answered NaN.
   virtual const Registration& read(std::byte* findings) = 0;
   virtual bool strong() const = 0;  // is what was read the answer? If not, the pair is the CPU's
+  virtual bool wants_field() const = 0;
+  virtual void deform(void* stream) = 0;  // not to be captured: it holds what was read
+  virtual const Registration& read_field(std::byte* findings) = 0;
   virtual const Seen& seen(int image) const = 0;
 };
 

@@ -30,6 +30,8 @@ struct Numbers {
 // One block of memory, so that one copy takes it.
 struct Findings {
   Numbers* numbers;
+  FieldRefinement* field;  // these two once the field was fitted
+  double* control;
   float *fixed_xy, *moving_xy, *score;  // of the matches
   std::uint8_t* inlier;
   float *keypoints[2], *keypoint_score[2];
@@ -49,10 +51,12 @@ class Layout {
   std::uintptr_t begin_, at_;
 };
 
-inline std::size_t lay_out(std::byte* memory, int capacity, const Size (&planes)[2], Findings& out) {
+inline std::size_t lay_out(std::byte* memory, int capacity, int control, const Size (&planes)[2], Findings& out) {
   Layout layout(memory);
   const auto most = static_cast<std::size_t>(capacity);
   out.numbers = layout.take<Numbers>(1);
+  out.field = layout.take<FieldRefinement>(1);
+  out.control = layout.take<double>(static_cast<std::size_t>(control));
   for (float** xy : {&out.fixed_xy, &out.moving_xy, &out.keypoints[0], &out.keypoints[1]})
     *xy = layout.take<float>(2 * most);
   for (float** score : {&out.score, &out.keypoint_score[0], &out.keypoint_score[1]}) *score = layout.take<float>(most);
@@ -146,6 +150,8 @@ __global__ void polished_kernel(Fit fit, Views views, Findings out) {
   if (!n.has_polished) return;
   n.polished.T_input = T_input, n.polished.T_network = T;
 }
+
+__global__ void set_kernel(Transform T, Transform* out) { *out = T; }
 
 // What the rooms left behind, put together. One block.
 __global__ void __launch_bounds__(kThreads) conclude_kernel(Fit fit, Findings out) {

@@ -1,8 +1,9 @@
-// The first rung of a pair on the device. Memory of images, and what the network reads and answers, go by address: who
-// holds them is torch.
+// A pair on the device. Memory of images, and what the network reads and answers, go by address: who holds them is
+// torch.
 #include <cstdint>
 #include <memory>
 
+#include "bind_transform.h"
 #include "core/error.h"
 #include "pipeline_cuda.h"
 #include "pipeline_python.h"
@@ -53,7 +54,12 @@ py::dict read(PythonPair& self, std::uintptr_t findings) {
     result[py::str(std::string("heatmap_") + name)] = heatmap_of(seen.difference, seen.content);
   }
   result["strong"] = pair.strong();
+  result["wants_field"] = pair.wants_field();
   return result;
+}
+
+py::object read_field(PythonPair& self, std::uintptr_t findings) {
+  return field_to(self.pair->read_field(reinterpret_cast<std::byte*>(findings)).best.field());
 }
 
 }  // namespace
@@ -88,7 +94,11 @@ void bind_device_pair(py::module_& m) {
                                return py::make_tuple(address, self.pair->findings_bytes());
                              },
                              "Address on the device, bytes.")
-      .def("read", &read, py::arg("findings"), "findings: address of a copy on the host.");
+      .def("read", &read, py::arg("findings"), "findings: address of a copy on the host.")
+      .def("deform",
+           [](PythonPair& self, std::uintptr_t stream) { self.pair->deform(reinterpret_cast<void*>(stream)); },
+           py::arg("stream"), "Where read() says wants_field; then the copy once more, and read_field().")
+      .def("read_field", &read_field, py::arg("findings"), "The field of the answer, or None.");
 }
 
 }  // namespace fastretina::bindings

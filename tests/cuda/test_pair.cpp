@@ -1,6 +1,6 @@
-// The first rung of a pair on the device: fed with what the network answers to the CPU pipeline, it gives the CPU
-// pipeline's answer; captured into a graph, which shows that nothing allocates and nothing waits, the same bits every
-// time.
+// A pair on the device: fed with what the network answers to the CPU pipeline, it gives the CPU pipeline's answer,
+// local field and all; with its first rung captured into a graph, which shows that nothing allocates and nothing waits
+// there, the same bits every time.
 #include "pipeline_cuda.h"
 
 #include <cmath>
@@ -31,7 +31,11 @@ Options options_of(int working_size) {
   options.features.detect.max_keypoints = 300;
   options.features.detect.threshold = 0;
   options.ladder.max_rungs = 1;
-  options.model.field_gain_nats = 1e9;  // a field is no part of it
+  return options;
+}
+
+Options dense(Options options) {
+  options.model.choice = TransformChoice::dense;
   return options;
 }
 
@@ -120,14 +124,19 @@ struct Caller {
     fixed.make(), moving.make();
   }
   void solve() { pair->solve(device.context.stream, fixed.output(), moving.output()); }
-  const Registration& read() {
-    cuda::copy(device.context, block(), pair->findings(), pair->findings_bytes());
+  void bring() { cuda::copy(device.context, block(), pair->findings(), pair->findings_bytes()); }
+  const Registration& finish() {
     device.wait();
-    return pair->read(block());
+    const Registration& found = pair->read(block());
+    if (!pair->wants_field()) return found;
+    pair->deform(device.context.stream);
+    bring();
+    device.wait();
+    return pair->read_field(block());
   }
   const Registration& all() {
-    look(), solve();
-    return read();
+    look(), solve(), bring();
+    return finish();
   }
 };
 
@@ -137,22 +146,27 @@ bool same(const Registration& a, const Registration& b) {
          same_bits(std::vector(p.T_fixed_moving.p, p.T_fixed_moving.p + 12),
                    std::vector(q.T_fixed_moving.p, q.T_fixed_moving.p + 12)) &&
          p.quality.confidence == q.quality.confidence && p.fixed_xy == q.fixed_xy && p.moving_xy == q.moving_xy &&
-         p.score == q.score && p.inlier == q.inlier && p.measured.peak_to_sidelobe == q.measured.peak_to_sidelobe;
+         p.score == q.score && p.inlier == q.inlier && p.measured.peak_to_sidelobe == q.measured.peak_to_sidelobe &&
+         p.grid.columns == q.grid.columns && p.grid.rows == q.grid.rows && p.grid.x0 == q.grid.x0 &&
+         (p.grid.empty() || p.control == q.control);
 }
 
-double corners_apart_px(const Transform& a, const Transform& b, int width, int height) {
+Deformation deformation_of(const Candidate& c) { return {c.T_fixed_moving, c.field()}; }
+
+double apart_px(const Deformation& a, const Deformation& b, int width, int height) {
+  constexpr int kSide = 16;
   double most = 0;
-  for (const double x : {0.0, width - 1.0})
-    for (const double y : {0.0, height - 1.0}) {
-      const Point p = apply(a, {x, y}), q = apply(b, {x, y});
-      most = std::fmax(most, std::hypot(p.x - q.x, p.y - q.y));
-    }
+  for (int i = 0; i <= kSide * (kSide + 2); ++i) {
+    const Point at{(width - 1.0) * (i % (kSide + 1)) / kSide, (height - 1.0) * (i / (kSide + 1)) / kSide};
+    const Point p = apply(a, at), q = apply(b, at);
+    most = std::fmax(most, std::hypot(p.x - q.x, p.y - q.y));
+  }
   return most;
 }
 
 bool near(double a, double b, double bound) { return std::fabs(a - b) <= bound; }
 
-void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& options, Status status) {
+void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& options, Status status, bool bent = false) {
   Session session(std::make_shared<FilterNetwork>(), options, 1);
   Prepared fixed, moving;
   session.prepare(a.host(), fixed);
@@ -163,6 +177,7 @@ void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& opti
   CHECK(got.best.quality.status == status && expected.best.quality.status == status);
   CHECK(got.best.found == expected.best.found && got.best.found == (status != Status::no_content));
   CHECK(got.attempts == 1 && caller.pair->strong());
+  CHECK(got.best.grid.empty() == !bent && expected.best.grid.empty() == !bent);
 
   const auto same_points = [](const cuda::Seen& seen, const Features& features) {
     const int n = *features.keypoints.count;
@@ -184,14 +199,13 @@ void agrees_with_the_cpu(const Picture& a, const Picture& b, const Options& opti
   CHECK(near(g.ridge_correlation, e.ridge_correlation, 1e-3));
   CHECK(near(got.best.quality.confidence, expected.best.quality.confidence, 1e-2));
   if (!got.best.found) return;
-  const double apart = corners_apart_px(got.best.T_fixed_moving, expected.best.T_fixed_moving, b.width, b.height);
-  CHECK(apart <= kMostApart_px);
+  CHECK(apart_px(deformation_of(got.best), deformation_of(expected.best), b.width, b.height) <= kMostApart_px);
 }
 
 void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photograph& other, const Options& options) {
   Caller caller(a, b, options);
   const Registration first = caller.all();
-  CHECK(same(caller.all(), first));
+  CHECK(!first.best.grid.empty() && same(caller.all(), first));
   const Answer &fixed = caller.fixed, &moving = caller.moving;
   const cudaStream_t stream = cuda::stream_of(caller.device.context);
   cudaGraph_t graph;
@@ -199,13 +213,12 @@ void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photog
   cuda::check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
   caller.pair->look(stream);
   caller.pair->solve(stream, fixed.output(), moving.output());
-  cuda::copy(caller.device.context, caller.block(), caller.pair->findings(), caller.pair->findings_bytes());
+  caller.bring();
   cuda::check(cudaStreamEndCapture(stream, &graph), "cudaStreamEndCapture");
   cuda::check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
   const auto replay = [&]() -> const Registration& {
     cuda::check(cudaGraphLaunch(executable, stream), "cudaGraphLaunch");
-    caller.device.wait();
-    return caller.pair->read(caller.block());
+    return caller.finish();
   };
   CHECK(same(replay(), first));
   b.show(other);  // the network's answer has to follow, as it would within one graph
@@ -216,10 +229,11 @@ void the_same_bits_from_a_graph(const Picture& a, const Picture& b, const Photog
   cuda::check(cudaGraphDestroy(graph), "cudaGraphDestroy");
 }
 
-void a_weak_rung_is_not_the_answer(const Picture& a, const Picture& b, Options options) {
-  options.ladder.max_rungs = 2;
+void a_weak_rung_is_the_cpus(const Picture& a, const Picture& b, const Options& options) {
   Caller caller(a, b, options);
-  CHECK(caller.all().best.quality.confidence < options.ladder.strong_confidence && !caller.pair->strong());
+  const Candidate& best = caller.all().best;
+  CHECK(best.found && best.quality.confidence < options.ladder.strong_confidence);
+  CHECK(!caller.pair->strong() && !caller.pair->wants_field());
 }
 
 void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, const Options& options) {
@@ -233,8 +247,8 @@ void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, con
   Caller broken(fixed, moving, options);
   broken.look();
   broken.moving.break_it();
-  broken.solve();
-  CHECK(throws<EngineError>([&] { broken.read(); }));
+  broken.solve(), broken.bring();
+  CHECK(throws<EngineError>([&] { broken.finish(); }));
 }
 
 }  // namespace
@@ -246,11 +260,21 @@ int main() {
   const Photograph smaller(scene, matrix(1.1, 0, 9, 0, 1.1, -4), 280, 264);
   const Photograph stranger(Scene(2), {}, kWidth, kHeight);
   const Photograph shifted(scene, matrix(1, 0, 7, 0, 1, 5), kWidth, kHeight);
-  const Picture fixed(a), moving(b);
+  const Photograph swollen(scene, {matrix(1, 0, 6, 0, 1, -4), bump()}, kWidth, kHeight);
+  const Picture fixed(a), moving(b), bent(swollen);
   const Picture black(std::vector<std::uint8_t>(kWidth * kHeight, 0), kWidth, kHeight, PixelType::u8);
-  agrees_with_the_cpu(fixed, moving, options_of(160), Status::ok);
+  agrees_with_the_cpu(fixed, bent, dense(options_of(160)), Status::ok, true);
   misuse_is_found_on_the_device(a, b, options_of(96));
   if (!kThorough) return 0;
+  for (const double gain_nats : {10.0, 1e4}) {  // what a field must gain that nobody asked for
+    Options automatic = options_of(160);
+    automatic.model.field_gain_nats = gain_nats;
+    agrees_with_the_cpu(fixed, bent, automatic, Status::ok, gain_nats < 1e4);
+  }
+  Options strict = dense(options_of(160));  // the field that is found is implausible
+  strict.quality.max_anisotropy = 1.05;
+  agrees_with_the_cpu(fixed, bent, strict, Status::ok);
+  agrees_with_the_cpu(fixed, moving, dense(options_of(160)), Status::ok);
   agrees_with_the_cpu(as_floats(a), Picture(smaller), options_of(200), Status::ok);  // two sizes
   agrees_with_the_cpu(fixed, Picture(stranger), options_of(128), Status::low_agreement);
   agrees_with_the_cpu(fixed, black, options_of(96), Status::no_content);
@@ -258,8 +282,13 @@ int main() {
   Options affine = options_of(kCrop);  // no finer scale: not polished
   affine.model.choice = TransformChoice::affine;
   const Picture crop(Photograph(scene, matrix(1, 0, 70, 0, 1, 60), kCrop, kCrop)),
-      moved(Photograph(scene, matrix(0.995, -0.06, 80, 0.06, 0.995, 50), kCrop, kCrop));
+      moved(Photograph(scene, matrix(0.995, -0.06, 80, 0.06, 0.995, 50), kCrop, kCrop)),
+      warped(Photograph(scene, {matrix(1, 0, 76, 0, 1, 57), bump()}, kCrop, kCrop));
   agrees_with_the_cpu(crop, moved, affine, Status::ok);
-  the_same_bits_from_a_graph(fixed, moving, shifted, options_of(128));
-  a_weak_rung_is_not_the_answer(fixed, Picture(stranger), options_of(96));
+  agrees_with_the_cpu(crop, warped, dense(options_of(kCrop)), Status::ok, true);
+  the_same_bits_from_a_graph(fixed, bent, shifted, dense(options_of(128)));
+  Options climbing = options_of(96);
+  climbing.ladder.max_rungs = 2;
+  a_weak_rung_is_the_cpus(fixed, Picture(stranger), climbing);
+  a_weak_rung_is_the_cpus(fixed, Picture(stranger), dense(options_of(128)));  // a field is asked for, at another scale
 }
