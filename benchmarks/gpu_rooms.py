@@ -117,7 +117,7 @@ class Rooms:
 
 
 class RoomsPair:
-    """The methods of fastretina._core.DevicePair, without the Python package's core."""
+    """The methods of fastretina._core.DevicePair, without the Python package's core; it asks for no local field."""
 
     def __init__(self, rooms: Rooms, handle: ctypes.c_void_p, dims: int) -> None:
         self._rooms, self._handle, self._dims = rooms, handle, dims
@@ -151,7 +151,7 @@ class RoomsPair:
         self._rooms._call("pair_read", self._handle, ctypes.c_void_p(findings), values)
         kind, found, confidence, strong = values[12:]
         return {"params": values[:12], "kind": int(kind), "found": bool(found), "confidence": confidence,
-                "strong": bool(strong)}  # fmt: skip
+                "strong": bool(strong), "wants_field": False}  # fmt: skip
 
 
 def _value(argument: Any, device: torch.device) -> object:

@@ -1,4 +1,5 @@
-"""Pairs on a GPU: the first rung of the ladder as one CUDA graph a kind of pair. No GPU has run this file yet.
+"""Pairs on a GPU: the first rung of the ladder as one CUDA graph a kind of pair, and a local field where one is wanted.
+No GPU has run this file yet.
 
 A :class:`Slot` holds what one pair of a kind needs: static images, the rooms (``csrc/pipeline_cuda.h``), the network's
 work, and page-locked memory for what comes back; all of it is captured once and then replayed on the slot's own stream.
@@ -114,14 +115,18 @@ class Slot:
                 if self._graph is None:
                     self._graph = self._capture()
                 self._graph.replay()
-            self._found.copy_(self._findings, non_blocking=True)
-            if self._done is not None:
-                self._done.record(self.stream)
+            self._bring()
 
     def finish(self) -> dict[str, Any]:
         """Wait, and read what was found: see csrc/bindings/bind_device_pair.cpp."""
         self.drop()
         found: dict[str, Any] = self._pair.read(self._found.data_ptr())
+        if found["wants_field"]:
+            with self._on_stream():
+                self._pair.deform(self._address_of_stream)
+                self._bring()
+            self.drop()
+            found["field"] = self._pair.read_field(self._found.data_ptr())
         return found
 
     def drop(self) -> None:
@@ -133,8 +138,18 @@ class Slot:
     def _on_stream(self) -> AbstractContextManager[Any]:
         return nullcontext() if self.stream is None else torch.cuda.stream(self.stream)
 
+    @property
+    def _address_of_stream(self) -> int:
+        return 0 if self.stream is None else int(self.stream.cuda_stream)
+
+    def _bring(self) -> None:
+        """Queue what was found back to the host."""
+        self._found.copy_(self._findings, non_blocking=True)
+        if self._done is not None:
+            self._done.record(self.stream)
+
     def _queue(self) -> None:
-        stream = 0 if self.stream is None else torch.cuda.current_stream(self.device).cuda_stream
+        stream = self._address_of_stream
         self._pair.look(stream)
         self._maps = [self._answers(planes) for planes in self._planes]
         answers = [answer for answers in self._maps for answer in answers]
@@ -167,7 +182,7 @@ class Slot:
 
 
 class DevicePairs:
-    """The first rung of pairs on the device of an engine that has ``run_on_device``."""
+    """Pairs on the device of an engine that has ``run_on_device``."""
 
     def __init__(self, engine: Any, make_pair: MakePair) -> None:
         self._engine, self._make_pair, self._device = engine, make_pair, torch.device(engine.device)

@@ -43,7 +43,7 @@ class Registrar:
         self._lock = threading.RLock()
         self.backend = _choose_backend(config.backend)
         self.engine: Any = None  # of other methods than retina
-        self._device_pairs: Any = None  # the first rung of a pair on a GPU
+        self._device_pairs: Any = None  # pairs on a GPU
         self._ahead = 0  # pairs that register_many queues before it waits for the first of them
         if config.method == "retina":
             self._build_retina()
@@ -66,7 +66,7 @@ class Registrar:
 
             options = native_options(config, manifest)
             self._pipeline = _core.Pipeline(self.engine, options, self.threads)
-            if _pairs_run_on(self.engine) and _core.HAS_CUDA and config.transform != "dense":
+            if _pairs_run_on(self.engine) and _core.HAS_CUDA:
                 from fastretina import device_pairs
 
                 facts = options, self.engine.multiple, self.engine.dims
