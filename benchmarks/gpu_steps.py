@@ -55,7 +55,7 @@ def build(out: Path, wheels: Path | None) -> list[Step]:
     package = (*pip, "--upgrade", "--no-build-isolation", "-C", "cmake.define.FASTRETINA_CUDA=ON")
     package += ("-C", "cmake.define.CMAKE_CUDA_ARCHITECTURES=native", str(ROOT))
     needs = ("nvcc", "python:pip", "python:scikit_build_core", "python:pybind11")
-    return [*steps, Step("python package", package, needs, (ROOT / "pyproject.toml",), resumes=True)]
+    return [*steps, Step("python package", package, needs, (ROOT / "pyproject.toml",), stops=True, resumes=True)]
 
 
 def test(out: Path, wheels: Path | None) -> list[Step]:

@@ -3,9 +3,10 @@
     python benchmarks/gpu_suite.py --stage build|test|sanitize|bench [-o DIR] [--wheels DIR] [--minutes 9]
     python benchmarks/gpu_suite.py --dry-run        # on a CPU: the plan, checked; every case run small on the CPU twins
 
-From a source checkout with nvcc, cmake and torch; no network. A stage stops after `--minutes`; run it again and it goes
-on where it stopped (exit status 75: there is more to do; 1: something failed; 0: all done). Steps that passed are not
-repeated unless the sources changed. What a machine lacks is skipped, with the reason. kornia comes from `--wheels`.
+From a source checkout with nvcc, cmake and torch, and what pip builds the package with; no network. A stage stops after
+`--minutes`; run it again and it goes on where it stopped (exit status 75: there is more to do; 1: something failed; 0:
+all done). Steps that passed are not repeated unless the sources changed. What a machine lacks is skipped, with the
+reason. kornia comes from `--wheels`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ struct Pose {
   friend bool operator==(const Pose&, const Pose&) = default;
 };
 
-constexpr double kSourcePerWorkingSize = 2.0;  // nothing shows an image any finer
+constexpr double kSourcePerWorkingSize = 2.0;  // finer poses are interpolated
 
 int scaled_working_size(const ImageOptions& options, const Pose& pose);
 

@@ -106,9 +106,9 @@ Rung finest(Size fixed_source, Size moving_source, const Rung& shown, double mag
   const double scale = std::max(finer < kWorthwhile ? 1 : finer, std::min(shown.fixed.scale, shown.moving.scale));
   const double wider = magnification * shown.moving.scale / shown.fixed.scale;
   const double octaves = std::round(kScalesAnOctave * std::log2(wider)) / kScalesAnOctave;
-  const double fixed = scale * std::exp2(std::max(-octaves, 0.0)), moving = scale * std::exp2(std::max(octaves, 0.0));
-  const double fits = std::min(kMostEnlarged / std::max(fixed, moving), 1.0);
-  return {{fixed * fits, 0, false}, {moving * fits, 0, false}};
+  const double ratio = std::exp2(std::abs(octaves)), most = std::min(kMostEnlarged, double{kLargestSidePx} / working_size);
+  const Pose smaller{std::clamp(most / ratio, 1.0, scale), 0, false}, larger{std::min(scale * ratio, most), 0, false};
+  return octaves < 0 ? Rung{larger, smaller} : Rung{smaller, larger};
 }
 
 bool ends_climb(const Registration& so_far, const LadderOptions& options) {
@@ -176,8 +176,11 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
       std::swap(result_.best, candidate_);
     if (ends_climb(result_, options_.ladder)) break;
   }
-  polish(fixed, moving, result_.best);
-  deform(fixed, moving, result_.best);
+  if (result_.best.found) {
+    const Rung last = finest_of(fixed, moving, result_.best);
+    polish(fixed, moving, last, result_.best);
+    deform(fixed, moving, last, result_.best);
+  }
   result_.timings = timings_;
   return result_;
 }
@@ -189,21 +192,20 @@ Rung Session::finest_of(Prepared& fixed, Prepared& moving, const Candidate& best
                 options_.features.image.working_size);
 }
 
-// The vessels are aligned once more at the finest scale: in full where the rung showed them wider in one image than in the
-// other, else from where the rung left them.
-void Session::polish(Prepared& fixed, Prepared& moving, Candidate& best) {
+// The vessels are aligned once more at the finest scale: in full where the two scales change against one another, else
+// from where the rung left them.
+void Session::polish(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best) {
   if (best.quality.status != Status::ok) return;
-  const Rung fine_rung = finest_of(fixed, moving, best);
-  if (fine_rung.fixed == best.fixed_pose && fine_rung.moving == best.moving_pose) return;
-  const Features& fine_fixed = in_pose(fixed, fine_rung.fixed, false);
-  const Features& fine_moving = in_pose(moving, fine_rung.moving, false);
+  if (last.fixed == best.fixed_pose && last.moving == best.moving_pose) return;
+  const Features& fine_fixed = in_pose(fixed, last.fixed, false);
+  const Features& fine_moving = in_pose(moving, last.moving, false);
   const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
 
   const Stopwatch stopwatch(timings_.refine);
   const Frames fine = frames_of(fine_fixed, fine_moving), seen = frames_of(seen_fixed, seen_moving);
   Transform start;
   if (!fine.to_network(best.T_fixed_moving, start)) return;
-  const bool near = alike(fine_rung, {best.fixed_pose, best.moving_pose});
+  const bool near = alike(last, {best.fixed_pose, best.moving_pose});
   Refinement refined;
   backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
                   near ? pipeline_math::polish_options(options_.refine) : options_.refine, &refined);
@@ -285,10 +287,9 @@ Estimate Session::fit(const Features& fixed, const Features& moving, const Match
 }
 
 // Once, on the answer: a smooth local field, where the vessels clearly ask for one.
-void Session::deform(Prepared& fixed, Prepared& moving, Candidate& best) {
+void Session::deform(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best) {
   if (!pipeline_math::wants_field(best, options_.model)) return;
-  const Rung shown = finest_of(fixed, moving, best);
-  const Features &fine_fixed = in_pose(fixed, shown.fixed, false), &fine_moving = in_pose(moving, shown.moving, false);
+  const Features &fine_fixed = in_pose(fixed, last.fixed, false), &fine_moving = in_pose(moving, last.moving, false);
   const Stopwatch stopwatch(timings_.refine);
   Deformed deformed{frames_of(fine_fixed, fine_moving), fine_fixed.content, fine_moving.content, {}};
   Deformation& T = deformed.T_network;

@@ -107,9 +107,9 @@ class Session {
   bool shows_enough(const Pose& pose) const;
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
   Rung finest_of(Prepared& fixed, Prepared& moving, const Candidate& best);
-  void polish(Prepared& fixed, Prepared& moving, Candidate& best);
+  void polish(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best);
   void attempt(const Features& fixed, const Features& moving, Candidate& out);
-  void deform(Prepared& fixed, Prepared& moving, Candidate& best);
+  void deform(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   double peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak);
   Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);

@@ -63,7 +63,7 @@ class Pair final : public DevicePair {
   const std::byte* findings() const override { return memory_; }
   std::size_t findings_bytes() const override { return bytes_; }
   const Registration& read(std::byte* findings) override;
-  bool strong() const override;
+  bool strong() const override { return strong_; }
   bool wants_field() const override { return wants_field_; }
   void deform(void* stream) override;
   const Registration& read_field(std::byte* findings) override;
@@ -86,7 +86,7 @@ class Pair final : public DevicePair {
   Fit fit_{};
   Registration answer_;
   Deformed deformed_;
-  bool wants_field_ = false;
+  bool strong_ = false, wants_field_ = false;
   Seen looked_at_[2];
 
   Shown shown(int i, double scale) const {
@@ -260,16 +260,19 @@ const Registration& Pair::read(std::byte* findings) {
   }
   const PointPairs pairs{host.fixed_xy, host.moving_xy, nullptr, &n.matches, capacity};
   judge({pairs, host.score, host.inlier}, frames(seen_), options_.quality, out);
+  answer_.attempts = 1;
+  const bool wants_field = pipeline_math::wants_field(out, options_.model);
+  // The finest scale is settled before a pair is seen: that of fields of one size. Others are the ladder's.
+  const bool shown_so = finest_for(magnification(out, frames(seen_))) == fine_rung_;
+  strong_ = ends_climb(answer_, options_.ladder) && (shown_so || !(out.quality.status == Status::ok || wants_field));
   if (polishes_ && n.has_polished && out.quality.status == Status::ok)
     take_polished(n.polished, options_.quality, out);
-  answer_.attempts = 1;
   for (int i = 0; i < 2; ++i)
     looked_at_[i] = {seen_[i].T_network_input, seen_[i].geometry.content,
                       {host.keypoints[i], host.keypoint_score[i], &n.keypoints[i], capacity}, host.difference[i]};
   const Shown(&at)[2] = finest_shown();
   deformed_ = {frames(at), at[0].geometry.content, at[1].geometry.content, {}};
-  wants_field_ = strong() && pipeline_math::wants_field(out, options_.model) &&
-                 deformed_.frames.to_network(out.T_fixed_moving, deformed_.T_network.base);
+  wants_field_ = strong_ && wants_field && deformed_.frames.to_network(out.T_fixed_moving, deformed_.T_network.base);
   return answer_;
 }
 
@@ -291,14 +294,6 @@ const Registration& Pair::read_field(std::byte* findings) {
   field.control = host.control;
   take_field(deformed_, options_.quality, answer_.best);
   return answer_;
-}
-
-// The finest scale is settled before a pair is seen: that of fields of one size. Others are the ladder's.
-bool Pair::strong() const {
-  const Candidate& best = answer_.best;
-  if (!ends_climb(answer_, options_.ladder)) return false;
-  const bool goes_on = best.quality.status == Status::ok || pipeline_math::wants_field(best, options_.model);
-  return !goes_on || finest_for(magnification(best, frames(seen_))) == fine_rung_;
 }
 
 }  // namespace

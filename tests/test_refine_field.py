@@ -60,6 +60,19 @@ def off(a, b):
 # -- it finds the field ---------------
 
 
+def test_the_grid_spans_the_overlap_with_steps_of_forty_px_or_more(pair):
+    """The rectangle is that of the control points, one ring of them around the overlap."""
+    for cells, step in ((4, (SIDE - 1) / 4), (8, 40.0)):
+        field = ops.refine_field(*pair, BASE, cells=cells, min_gain_nats=-1e9, min_displacement_px=0).field
+        rows, columns = field.params.shape[:2]
+        assert (rows, columns) == (round((SIDE - 1) / step + 0.499) + 3,) * 2
+        left, top, right, bottom = field.rectangle
+        got = (right - left) / (columns - 1), (bottom - top) / (rows - 1)
+        assert got[0] == pytest.approx(got[1])
+        assert got[0] == pytest.approx(step, rel=0.1)
+        assert (left, top) == pytest.approx((-got[0], -got[0]), abs=14)
+
+
 def test_it_finds_a_local_field(pair):
     found = ops.refine_field(*pair, BASE)
     assert found.field is not None

@@ -224,6 +224,20 @@ def test_eight_poses_of_45_degrees_turn_about_the_middle_one_after_the_other(mir
 # -- the climb ---------------
 
 
+def test_looks_at_differing_fields_of_view_as_the_core_does():
+    """A px of MOVING is 1.7 px of FIXED, which the last look enlarges."""
+    pytest.importorskip("fastretina._core")
+    pair = synthetic_pair(10_100_029, (640, 640), ("RF", "FA"), "moderate", "local")
+    ours, theirs = (
+        fastretina.Registrar(**SETTING, backend=backend, transform="dense").register(pair.fixed, pair.moving)
+        for backend in ("torch", "native")
+    )
+    assert ours.choices["model"] == theirs.choices["model"]
+    seen = pair.visible[::16, ::16]
+    points = np.argwhere(seen)[:, ::-1] * 16.0
+    assert np.abs(ours.transform(points) - theirs.transform(points)).max() < 0.1
+
+
 @pytest.fixture
 def climb(registrar, pair, monkeypatch):
     """Climbs on made-up attempts [(status, confidence), ...], the last one again and again."""
@@ -234,13 +248,11 @@ def climb(registrar, pair, monkeypatch):
 
         def attempt(fixed, moving, number):
             status, confidence = next(made, attempts[-1])
-            return {"status": status, "confidence": confidence}
+            return {"status": status, "confidence": confidence, "transform": None}
 
         monkeypatch.setattr(pipeline.options.features.image, "working_size", working_size)
         monkeypatch.setattr(pipeline, "_in_pose", lambda image, pose: pose)
         monkeypatch.setattr(pipeline, "_attempt", attempt)
-        for after in ("_polish", "_deform"):
-            monkeypatch.setattr(pipeline, after, lambda fixed, moving, best: best)
         return pipeline.register(payload, payload)
 
     return run

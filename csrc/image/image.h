@@ -22,7 +22,8 @@
 
 namespace fastretina {
 
-constexpr int kSmallestSidePx = 64;  // of an image, and of the working size
+constexpr int kSmallestSidePx = 64;     // of an image, and of the working size
+constexpr int kLargestSidePx = 16384;  // of the working size
 
 struct ImageOptions {
   int working_size = 480;  // longer side at network scale, px

@@ -19,7 +19,7 @@ int round_up(int value, int multiple) { return (value + multiple - 1) / multiple
 
 namespace image_steps {
 void check_options(const ImageOptions& options) {
-  require(options.working_size >= kSmallestSidePx && options.working_size <= 16384, "working_size",
+  require(options.working_size >= kSmallestSidePx && options.working_size <= kLargestSidePx, "working_size",
           std::to_string(options.working_size), "64...16384 px");
   require(options.multiple >= 1 && options.multiple <= 1024, "multiple", std::to_string(options.multiple),
           "1...1024 px");

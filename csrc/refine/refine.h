@@ -90,7 +90,7 @@ struct Refinement {
 };
 
 struct FieldOptions {
-  int cells = 8;                    // grid steps along the longer side of the overlap in FIXED
+  int cells = 8;                    // grid steps along the longer side of the overlap in FIXED, of 40 px at least
   int max_iterations = 15;          // of the last fit
   double epsilon_px = 0.05;         // a fit ends when no control point moves further
   double bend_px = 5.0;             // prior deviation of a second difference of neighbouring control points

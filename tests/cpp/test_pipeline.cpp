@@ -78,11 +78,13 @@ void shows_both_at_one_scale() {
   shown({}, 1.06, finer, finer);  // as good as the same
   shown({}, 1.45, finer, finer * root);
   shown({}, 1 / 1.45, finer * root, finer);
-  shown({}, 4, 0.75, 3);  // no larger than that
+  shown({}, 2.4, 3 / std::exp2(1.25), 3);  // no larger than that
+  shown({}, 4, 1, 3);                       // and none smaller than it is
   shown({{1, 0, false}, {0.5, 2, true}, false}, 1, 2 * finer, finer);  // the rung had shrunk MOVING to match
   shown({{2, 0, false}, {2, 0, false}, false}, 1, 2, 2);                // and that one had enlarged both
-  const Rung small = finest({480, 360}, source, {}, 1, 480);
-  CHECK(small == Rung{});  // nothing to gain
+  CHECK((finest({480, 360}, source, {}, 1, 480) == Rung{}));  // nothing to gain
+  const Rung huge = finest({8192, 8192}, {8192, 8192}, {}, 4, 8192);
+  CHECK(huge.fixed.scale == 1 && huge.moving.scale == 2);  // what the image room takes
 }
 
 void knows_how_much_larger_one_is_shown() {

@@ -236,6 +236,14 @@ void a_weak_rung_is_the_cpus(const Picture& a, const Picture& b, const Options& 
   CHECK(!caller.pair->strong() && !caller.pair->wants_field());
 }
 
+// Well matched, but what was polished is not what the ladder would have looked at.
+void another_field_of_view_is_the_cpus(const Picture& a, const Picture& b, Options options) {
+  options.ladder.max_rungs = 1;
+  options.model.choice = TransformChoice::affine;
+  Caller caller(a, b, options);
+  CHECK(caller.all().best.quality.status == Status::ok && !caller.pair->strong() && !caller.pair->wants_field());
+}
+
 void misuse_is_found_on_the_device(const Photograph& a, const Photograph& b, const Options& options) {
   const Picture fixed(a), moving(b);
   Picture bad = as_floats(b);
@@ -287,6 +295,7 @@ int main() {
   agrees_with_the_cpu(crop, moved, affine, Status::ok);
   agrees_with_the_cpu(crop, warped, dense(options_of(kCrop)), Status::ok, true);
   the_same_bits_from_a_graph(fixed, bent, shifted, dense(options_of(128)));
+  another_field_of_view_is_the_cpus(fixed, Picture(Photograph(scene, matrix(0.78, 0, 40, 0, 0.78, 36), kWidth, kHeight)), options_of(160));
   Options climbing = options_of(96);
   climbing.ladder.max_rungs = 2;
   a_weak_rung_is_the_cpus(fixed, Picture(stranger), climbing);

@@ -26,7 +26,8 @@ from fastretina.torch_path.warp import warp
 from fastretina.transform import Transform
 
 STRIDE = 4
-SOURCE_PER_WORKING_SIZE = 2.0  # nothing shows an image any finer
+SOURCE_PER_WORKING_SIZE = 2.0  # finer poses are interpolated
+LARGEST_SIDE_PX = 16384  # of a plane
 LONGEST_SIDE = 1 << 28
 TOLERANCE = np.float32(1e-3)  # float32 images may leave [0, 1] by that much
 ROOMS = ("image", "network", "detect", "describe", "match", "estimate", "refine", "quality")

@@ -20,6 +20,7 @@ from fastretina.engines import Engine, Manifest
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
 from fastretina.torch_path.image_features import (
+    LARGEST_SIDE_PX,
     ROOMS,
     SOURCE_PER_WORKING_SIZE,
     STRIDE,
@@ -44,6 +45,7 @@ HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
 SCALES_AN_OCTAVE = 4
+MOST_ENLARGED = 3.0
 MOST_MAGNIFICATION = 4.0
 POLISH_KEEPS = 0.95
 POLISH_LEVEL, POLISH_EPSILON_PX = 2, 0.05
@@ -64,6 +66,9 @@ REPORTED = (
 
 
 CHOOSING = ("auto", "dense")  # those for which the model is chosen
+
+
+Shown = tuple[Pose, Pose]  # how FIXED and MOVING are
 
 
 class Rung(NamedTuple):
@@ -176,18 +181,18 @@ class Pipeline:
                 best = found
             if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
                 break
-        best = self._polish(fixed, moving, best)
-        return self._deform(fixed, moving, best) | {"attempts": attempts}
+        best |= {"attempts": attempts, "field": None}
+        if best["transform"] is None:
+            return best
+        last = self._finest(fixed, moving, best)
+        return self._deform(fixed, moving, last, self._polish(fixed, moving, last, best))
 
-    def _deform(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> dict[str, Any]:
+    def _deform(self, fixed: Payload, moving: Payload, last: Shown, best: dict[str, Any]) -> dict[str, Any]:
         """Once, on the answer: a smooth local field, where the vessels clearly ask for one. The confidence stays."""
-        rigid = best | {"field": None}
         asked = self.options.model.choice == "dense"
-        wanted = asked or (self.options.model.choice == "auto" and best["status"] == "ok")
-        if best["transform"] is None or not wanted:
-            return rigid
-        shown = self._finest(fixed, moving, best)
-        fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
+        if not asked and not (self.options.model.choice == "auto" and best["status"] == "ok"):
+            return best
+        fine = self._in_pose(fixed, last[0], False), self._in_pose(moving, last[1], False)
         with stopwatch(self._timings, "refine"):
             (scale, _, x), (_, _, y) = fine[0].network_of_input.params[:2]
             least = 0.0 if asked else self.options.model.field_gain_nats
@@ -195,11 +200,11 @@ class Pipeline:
             aligned = _to_network(best["transform"], *fine)
             found = refine_field(fine[0].ridges, fine[1].ridges, aligned[0], aligned[1], options)
             if found.control is None:
-                return rigid
+                return best
             control = found.control.numpy()
         field = Transform("dense", control, found.rectangle)
         if self._judged(aligned, *fine, best["measured"], field)["status"] == "implausible":
-            return rigid
+            return best
         rectangle = (np.array(found.rectangle) - [x, y, x, y]) / scale
         return best | {"field": (control / scale, tuple(rectangle.tolist()))}
 
@@ -215,20 +220,17 @@ class Pipeline:
             image.poses[pose] = found
         return found
 
-    def _polish(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> dict[str, Any]:
-        """On the vessels once more, at the finest scale: in full where the rung showed them wider in one image."""
-        if best["status"] != "ok":
-            return best
+    def _polish(self, fixed: Payload, moving: Payload, last: Shown, best: dict[str, Any]) -> dict[str, Any]:
+        """On the vessels once more, at the finest scale: in full where the two scales change against one another."""
         poses = best["poses"]
-        shown = self._finest(fixed, moving, best)
-        if shown == poses:
+        if best["status"] != "ok" or last == poses:
             return best
-        fine = self._in_pose(fixed, shown[0], False), self._in_pose(moving, shown[1], False)
+        fine = self._in_pose(fixed, last[0], False), self._in_pose(moving, last[1], False)
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
             start = _to_network(best["transform"], *fine)
             options = self.options.refine
-            if _alike(shown, poses):
+            if _alike(last, poses):
                 options = replace(options, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
             found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
             transform = _to_input_transform(found.kind, found.params, *fine)
@@ -241,7 +243,7 @@ class Pipeline:
         polished = self._judged((kind, params), *seen, measured)
         return best | polished | {"transform": transform} if polished["status"] == "ok" else best
 
-    def _finest(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> tuple[Pose, Pose]:
+    def _finest(self, fixed: Payload, moving: Payload, best: dict[str, Any]) -> Shown:
         """How the finest scale that both images have shows them, with vessels as wide in both, for the ridges alone."""
         seen = best["poses"]
         limit = FINER if seen == (Pose(), Pose()) else SOURCE_PER_WORKING_SIZE
@@ -250,9 +252,10 @@ class Pipeline:
         magnification = _magnification(best, self._in_pose(fixed, seen[0]), self._in_pose(moving, seen[1]))
         wider = magnification * seen[1].scale / seen[0].scale
         octaves = round(SCALES_AN_OCTAVE * math.log2(wider)) / SCALES_AN_OCTAVE
-        scales = scale * 2 ** max(-octaves, 0.0), scale * 2 ** max(octaves, 0.0)
-        fits = min(SOURCE_PER_WORKING_SIZE / max(scales), 1.0)
-        return Pose(scales[0] * fits), Pose(scales[1] * fits)
+        ratio = 2 ** abs(octaves)
+        most = min(MOST_ENLARGED, LARGEST_SIDE_PX / self.options.features.image.working_size)
+        smaller, larger = Pose(min(max(most / ratio, 1.0), scale)), Pose(min(scale * ratio, most))
+        return (larger, smaller) if octaves < 0 else (smaller, larger)
 
     def _headroom(self, image: Payload) -> float:
         """How much finer than at the working size an image could be shown before pixels are made up."""
@@ -348,7 +351,7 @@ class Pipeline:
         return (bent.kind, bent.params) if bent.gain_nats >= needed else (first.kind, first.params)
 
 
-def _alike(a: tuple[Pose, Pose], b: tuple[Pose, Pose]) -> bool:
+def _alike(a: Shown, b: Shown) -> bool:
     """Do both show FIXED as large beside MOVING?"""
     return math.isclose(a[0].scale * b[1].scale, a[1].scale * b[0].scale, rel_tol=1e-6)
 
