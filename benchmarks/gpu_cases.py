@@ -182,6 +182,11 @@ def estimate(setup: Setup) -> Prepared:
     return Prepared({"fastretina": ours}, float(found and off < 3), 1.0, targets, facts)
 
 
+def module_of(setup: Setup, dtype: torch.dtype) -> torch.nn.Module:
+    """The default network as a module."""
+    return load_manifest("default").torch_network().eval().to(setup.device, dtype)
+
+
 def engine(setup: Setup) -> Any:
     try:
         return TorchEngine(load_manifest("default"), device=str(setup.device), threads=1)
@@ -193,14 +198,14 @@ def network(setup: Setup) -> Prepared:
     """The network in our engine beside the module in torch, and the floor that its work sets."""
     batch, side = setup.size(8, 2), setup.size(768, 96)
     ours = engine(setup)
-    module = load_manifest("default").torch_network().eval().to(setup.device, torch.bfloat16)
+    module = module_of(setup, torch.bfloat16)
     planes = torch.randn(batch, 1, side, side, generator=torch.Generator().manual_seed(4)).clamp(-4, 4).to(setup.device)
     low = planes.bfloat16().contiguous(memory_format=torch.channels_last)
     candidates: dict[str, Callable[[], Any]] = {f"fastretina {ours.precision}": lambda: ours.run_on_device(planes)}
     candidates |= {f"{name}, bf16": call for name, call in variants(setup, module, low).items()}
     peak = peaks(setup.device, setup.tiny)
     floor_us = floor(module, low, peak)
-    expected = load_manifest("default").torch_network().eval().to(setup.device)(planes)
+    expected = module_of(setup, torch.float32)(planes)
     error = max(float((got - want).square().mean().sqrt() / want.square().mean().sqrt())
                 for got, want in zip(ours.run_on_device(planes), expected, strict=True))  # fmt: skip
     facts = {"planes": f"{batch} x {side}^2", "floor, us": floor_us, "relative error": error, **peak}
@@ -233,7 +238,7 @@ def pair_of(setup: Setup, pairs: int) -> Prepared:
     else:
         ours = HostPairs(fixed, moving, top)
     worst = max(ours.error_px(i, truth) for i in range(pairs))
-    eager = EagerPair(load_manifest("default").torch_network().eval().to(setup.device, torch.bfloat16), top)
+    eager = EagerPair(module_of(setup, torch.bfloat16), top)
     peer = "torch eager, bf16"
     candidates: dict[str, Callable[[], Any]] = {
         "fastretina": ours.run,

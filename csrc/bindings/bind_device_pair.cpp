@@ -102,7 +102,8 @@ void bind_device_pair(py::module_& m) {
       .def("read", &read, py::arg("findings"), "findings: address of a copy on the host.")
       .def("deform",
            [](PythonPair& self, std::uintptr_t stream) { self.pair->deform(reinterpret_cast<void*>(stream)); },
-           py::arg("stream"), py::call_guard<py::gil_scoped_release>(), "Where read() says wants_field; then the copy once more, and read_field().")
+           py::arg("stream"), py::call_guard<py::gil_scoped_release>(),
+           "Where read() says wants_field; then the copy once more, and read_field().")
       .def("read_field", &read_field, py::arg("findings"), "The field of the answer, or None.");
 }
 

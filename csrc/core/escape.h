@@ -1,4 +1,4 @@
-// The \uXXXX escapes that JSON and TOML share.
+// The escapes \u and four hexadecimal digits, which JSON and TOML share.
 #pragma once
 
 #include <cstdint>

@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,6 +18,7 @@ from fastretina.config import MIN_SIDE_PX, Config
 from fastretina.engines import Engine, Manifest
 from fastretina.torch_path import image_features
 from fastretina.torch_path.estimate import Estimate, estimate
+from fastretina.torch_path.frames import magnification, shifted, to_input, to_input_transform, to_network
 from fastretina.torch_path.image_features import (
     LARGEST_SIDE_PX,
     ROOMS,
@@ -39,14 +39,12 @@ from fastretina.torch_path.threads import torch_threads
 from fastretina.torch_path.upgrade import upgrade
 from fastretina.transform import SINGLE_KINDS as KINDS
 from fastretina.transform import Transform
-from fastretina.transform_layout import kind_and_params, transform_of
 
 HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
 SCALES_AN_OCTAVE = 4
 MOST_ENLARGED = 3.0
-MOST_MAGNIFICATION = 4.0
 POLISH_KEEPS = 0.95
 POLISH_LEVEL, POLISH_EPSILON_PX = 2, 0.05
 MOST_LEVEL = 1.5  # a square turned by 45 degrees needs 1.41
@@ -118,7 +116,7 @@ class Payload:
     @property
     def keypoints(self) -> NDArray[np.float32]:
         """(K, 2) in the caller's pixels, best first."""
-        return _to_input(self.first, self.first.xy)
+        return to_input(self.first, self.first.xy)
 
     @property
     def heatmap(self) -> NDArray[np.float32]:
@@ -197,7 +195,7 @@ class Pipeline:
             (scale, _, x), (_, _, y) = fine[0].network_of_input.params[:2]
             least = 0.0 if asked else self.options.model.field_gain_nats
             options = replace(self.options.field, min_gain_nats=max(self.options.field.min_gain_nats, least))
-            aligned = _to_network(best["transform"], *fine)
+            aligned = to_network(best["transform"], *fine)
             found = refine_field(fine[0].ridges, fine[1].ridges, aligned[0], aligned[1], options)
             if found.control is None:
                 return best
@@ -228,13 +226,13 @@ class Pipeline:
         fine = self._in_pose(fixed, last[0], False), self._in_pose(moving, last[1], False)
         seen = self._in_pose(fixed, poses[0]), self._in_pose(moving, poses[1])
         with stopwatch(self._timings, "refine"):
-            start = _to_network(best["transform"], *fine)
+            start = to_network(best["transform"], *fine)
             options = self.options.refine
             if _alike(last, poses):
                 options = replace(options, first_level=POLISH_LEVEL, epsilon_px=POLISH_EPSILON_PX)
             found = refine(fine[0].ridges, fine[1].ridges, *start, kind="identity", options=options)
-            transform = _to_input_transform(found.kind, found.params, *fine)
-            kind, params = _to_network(transform, *seen)
+            transform = to_input_transform(found.kind, found.params, *fine)
+            kind, params = to_network(transform, *seen)
             correlation, overlap_px = ridge_correlation(seen[0].ridges, seen[1].ridges, kind, params)
         # At the coarser scale the attempt was the best there is: a little less is expected, much less is another place.
         if correlation < POLISH_KEEPS * best["quality"]["ridge_correlation"]:
@@ -249,8 +247,8 @@ class Pipeline:
         limit = FINER if seen == (Pose(), Pose()) else SOURCE_PER_WORKING_SIZE
         finer = min(self._headroom(fixed), self._headroom(moving), limit)
         scale = max(1.0 if finer < WORTHWHILE else finer, min(pose.scale for pose in seen))
-        magnification = _magnification(best, self._in_pose(fixed, seen[0]), self._in_pose(moving, seen[1]))
-        wider = magnification * seen[1].scale / seen[0].scale
+        enlarged = magnification(best, self._in_pose(fixed, seen[0]), self._in_pose(moving, seen[1]))
+        wider = enlarged * seen[1].scale / seen[0].scale
         octaves = round(SCALES_AN_OCTAVE * math.log2(wider)) / SCALES_AN_OCTAVE
         ratio = 2 ** abs(octaves)
         most = min(MOST_ENLARGED, LARGEST_SIDE_PX / self.options.features.image.working_size)
@@ -304,11 +302,11 @@ class Pipeline:
             "keypoints_fixed": len(fixed.xy), "keypoints_moving": len(moving.xy), "attempts": attempts,
         }  # fmt: skip
         return self._judged(aligned, fixed, moving, measured) | {
-            "transform": None if aligned is None else _to_input_transform(*aligned, fixed, moving),
+            "transform": None if aligned is None else to_input_transform(*aligned, fixed, moving),
             "fixed_pose": _pose_tuple(fixed.pose),
             "moving_pose": _pose_tuple(moving.pose),
-            "fixed_xy": _to_input(fixed, pairs.fixed),
-            "moving_xy": _to_input(moving, pairs.moving),
+            "fixed_xy": to_input(fixed, pairs.fixed),
+            "moving_xy": to_input(moving, pairs.moving),
             "score": pairs.score.numpy(),
             "inlier": fit.inlier.numpy().astype(np.uint8),
             "poses": (fixed.pose, moving.pose),
@@ -356,35 +354,17 @@ def _alike(a: Shown, b: Shown) -> bool:
     return math.isclose(a[0].scale * b[1].scale, a[1].scale * b[0].scale, rel_tol=1e-6)
 
 
-def _magnification(best: dict[str, Any], fixed: Features, moving: Features) -> float:
-    """Px of FIXED to a px of MOVING, as both were seen, amid what the estimate explains; within a quarter and four."""
-    inlier = best["inlier"].astype(bool)
-    if best["transform"] is None or not inlier.any():
-        return 1.0
-    kind, params = _to_network(best["transform"], fixed, moving)
-    middle = moving.network_of_input(best["moving_xy"][inlier].astype(np.float64).mean(0))
-    area = abs(float(np.linalg.det(transform_of(KINDS.index(kind), params.numpy()).jacobian(middle))))
-    return min(max(math.sqrt(area), 1 / MOST_MAGNIFICATION), MOST_MAGNIFICATION) if math.isfinite(area) else 1.0
-
-
 def _peak_to_sidelobe(fixed: Features, moving: Features, kind: str, params: Tensor, peak: float) -> float:
     """How far the correlation stands out of what it is where nothing should fit: shifted aside."""
     found = []
     for ring, radius in enumerate(SIDELOBE_RINGS_PX):
         for i in range(SIDELOBES):
             angle = math.pi / SIDELOBES * (2 * i + ring)
-            shifted = _shifted(kind, params, radius * math.cos(angle), radius * math.sin(angle))
-            found.append(ridge_correlation(fixed.ridges, moving.ridges, kind, shifted, SIDELOBE_ROW_STEP)[0])
+            aside = shifted(kind, params, radius * math.cos(angle), radius * math.sin(angle))
+            found.append(ridge_correlation(fixed.ridges, moving.ridges, kind, aside, SIDELOBE_ROW_STEP)[0])
     mean = sum(found) / len(found)
     variance = max(sum(r * r for r in found) / len(found) - mean * mean, 0.0)
     return (peak - mean) / (math.sqrt(variance) + LEAST_DEVIATION)
-
-
-def _shifted(kind: str, params: Tensor, dx: float, dy: float) -> Tensor:
-    """A transform followed by a shift."""
-    shift = Transform.from_matrix([[1, 0, dx], [0, 1, dy]])
-    moved = shift @ transform_of(KINDS.index(kind), params.numpy())
-    return torch.from_numpy(kind_and_params(moved)[1])
 
 
 def _pose_tuple(pose: Pose) -> tuple[float, int, bool]:
@@ -394,23 +374,3 @@ def _pose_tuple(pose: Pose) -> tuple[float, int, bool]:
 def _paired(fixed: Features, moving: Features, matches: tuple[Tensor, Tensor, Tensor]) -> Pairs:
     fixed_at, moving_at, score = matches
     return Pairs(fixed.xy[fixed_at], moving.xy[moving_at], score)
-
-
-def _to_input(features: Features, xy: Tensor) -> NDArray[np.float32]:
-    """Network px -> the caller's px."""
-    return features.network_of_input.inverse(xy.double().numpy()).astype(np.float32)
-
-
-def _to_network(transform: tuple[int, NDArray[np.float64]], fixed: Features, moving: Features) -> tuple[str, Tensor]:
-    """The callers' px on both sides -> network px on both sides."""
-    network = fixed.network_of_input @ transform_of(*transform) @ moving.network_of_input.inverse
-    number, params = kind_and_params(network)
-    return KINDS[number], torch.from_numpy(params)
-
-
-def _to_input_transform(
-    kind: str, params: Tensor, fixed: Features, moving: Features
-) -> tuple[int, NDArray[np.float64]]:
-    """Network px on both sides -> the callers' px on both sides, in the layout of csrc/core/types.h."""
-    network = transform_of(KINDS.index(kind), params.numpy())
-    return kind_and_params(fixed.network_of_input.inverse @ network @ moving.network_of_input)
