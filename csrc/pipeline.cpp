@@ -14,6 +14,7 @@ namespace {
 constexpr double kFiner = 4.0 / 3.0;
 constexpr double kMostLevel = 1.5;        // a square turned by 45 degrees needs 1.41
 constexpr double kWorthwhile = 1.1;       // times finer: an image as it is gains nothing from less
+constexpr int kStarts = 2;                // of a rung: consensuses of its matches
 constexpr double kScalesAnOctave = 4;     // in which an image is enlarged: an image that is kept meets few of them
 constexpr double kMostEnlarged = 3;       // times the working size: beyond, a larger field costs more than it tells
 
@@ -48,6 +49,21 @@ PointPairs pair_up(const Matches& matches, const Keypoints& fixed, const Keypoin
     std::copy_n(moving.xy + 2 * matches.moving[i], 2, moving_xy + 2 * i);
   }
   return {fixed_xy, moving_xy, nullptr, matches.count, matches.capacity};
+}
+
+// Those of the pairs that a start leaves unexplained, in their order.
+PointPairs unexplained(const PointPairs& pairs, const std::uint8_t* inlier, Workspace& workspace) {
+  float* fixed_xy = workspace.take<float>(2 * pairs.capacity);
+  float* moving_xy = workspace.take<float>(2 * pairs.capacity);
+  int* count = workspace.take<int>(1);
+  *count = 0;
+  for (int i = 0; i < *pairs.count; ++i) {
+    if (inlier[i]) continue;
+    std::copy_n(pairs.fixed_xy + 2 * i, 2, fixed_xy + 2 * *count);
+    std::copy_n(pairs.moving_xy + 2 * i, 2, moving_xy + 2 * *count);
+    ++*count;
+  }
+  return {fixed_xy, moving_xy, nullptr, count, pairs.capacity};
 }
 
 Matches take_matches(int capacity, Workspace& workspace) {
@@ -168,13 +184,8 @@ const Registration& Session::register_pair(Prepared& fixed, Prepared& moving) {
   for (Rung rung : rungs_) {
     if (rung.levelled) rung.moving.scale *= level;
     if (!shows_enough(rung.fixed) || !shows_enough(rung.moving)) continue;
-    candidate_.rung = result_.attempts++;
-    candidate_.fixed_pose = rung.fixed;
-    candidate_.moving_pose = rung.moving;
-    attempt(in_pose(fixed, rung.fixed), in_pose(moving, rung.moving), candidate_);
-    if (candidate_.rung == 0 || candidate_.quality.confidence > result_.best.quality.confidence)
-      std::swap(result_.best, candidate_);
-    if (ends_climb(result_, options_.ladder)) break;
+    ++result_.attempts;
+    if (attempt(in_pose(fixed, rung.fixed), in_pose(moving, rung.moving))) break;
   }
   if (result_.best.found) {
     const Rung last = finest_of(fixed, moving, result_.best);
@@ -218,18 +229,10 @@ void Session::polish(Prepared& fixed, Prepared& moving, const Rung& last, Candid
   take_polished(polished, options_.quality, best);
 }
 
-// One rung: match -> estimate -> refine -> quality.
-void Session::attempt(const Features& fixed, const Features& moving, Candidate& out) {
+// One rung: match; then estimate -> refine -> quality from the largest consensus of the matches, and, where that is not
+// strong, from the largest one among those it leaves unexplained. Does it end the climb?
+bool Session::attempt(const Features& fixed, const Features& moving) {
   const Workspace::Frame frame(workspace_);
-  QualityInputs& measured = out.measured = {};
-  measured.fixed = fixed.content;
-  measured.moving = moving.content;
-  measured.contrast_fixed = fixed.contrast;
-  measured.contrast_moving = moving.contrast;
-  measured.keypoints_fixed = *fixed.keypoints.count;
-  measured.keypoints_moving = *moving.keypoints.count;
-  measured.attempts = out.rung + 1;
-
   const Matches matches = take_matches(fixed.keypoints.capacity, workspace_);
   PointPairs pairs;
   {
@@ -238,8 +241,40 @@ void Session::attempt(const Features& fixed, const Features& moving, Candidate& 
     pairs = pair_up(matches, fixed.keypoints, moving.keypoints, workspace_);
   }
   std::uint8_t* inlier = workspace_.take<std::uint8_t>(pairs.capacity);
-  std::fill_n(inlier, pairs.capacity, std::uint8_t{0});
-  const Estimate estimate = fit(fixed, moving, matches, pairs, inlier);
+  for (int start = 0; start < kStarts; ++start) {
+    std::fill_n(inlier, pairs.capacity, std::uint8_t{0});
+    Estimate estimate;
+    {
+      const Stopwatch stopwatch(timings_.estimate);
+      backend_.estimate(context_, workspace_, pairs, options_.estimate, &estimate, inlier);
+    }
+    if (start > 0 && !estimate.found) break;
+    const PointPairs rest = unexplained(pairs, inlier, workspace_);
+    conclude(fixed, moving, estimate, matches, pairs, inlier, candidate_);
+    const bool first = result_.attempts == 1 && start == 0;
+    if (first || candidate_.quality.confidence > result_.best.quality.confidence) std::swap(result_.best, candidate_);
+    if (ends_climb(result_, options_.ladder)) return true;
+    pairs = rest;
+  }
+  return false;
+}
+
+// From one start to its quality.
+void Session::conclude(const Features& fixed, const Features& moving, const Estimate& start, const Matches& matches,
+                       PointPairs pairs, std::uint8_t* inlier, Candidate& out) {
+  out.rung = result_.attempts - 1;
+  out.fixed_pose = fixed.pose;
+  out.moving_pose = moving.pose;
+  QualityInputs& measured = out.measured = {};
+  measured.fixed = fixed.content;
+  measured.moving = moving.content;
+  measured.contrast_fixed = fixed.contrast;
+  measured.contrast_moving = moving.contrast;
+  measured.keypoints_fixed = *fixed.keypoints.count;
+  measured.keypoints_moving = *moving.keypoints.count;
+  measured.attempts = result_.attempts;
+  Estimate estimate = start;
+  if (start.found) estimate = upgrade(fixed, moving, start.T_fixed_moving, matches, pairs, inlier);
   measured.found = estimate.found;
   measured.matches = *pairs.count;
   if (estimate.found) {
@@ -270,18 +305,15 @@ double Session::peak_to_sidelobe(const Features& fixed, const Features& moving, 
   return pipeline_math::peak_to_sidelobe(peak, aside);
 }
 
-// Similarity first; then matches again under its guidance; then a higher model where it explains clearly more.
-Estimate Session::fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs,
-                      std::uint8_t* inlier) {
+// From a similarity: matches again under its guidance; then a higher model where it explains clearly more.
+Estimate Session::upgrade(const Features& fixed, const Features& moving, const Transform& start, const Matches& matches,
+                          PointPairs& pairs, std::uint8_t* inlier) {
   const Stopwatch stopwatch(timings_.estimate);
-  Estimate estimate;
-  backend_.estimate(context_, workspace_, pairs, options_.estimate, &estimate, inlier);
-  if (!estimate.found) return estimate;
   backend_.match_guided(context_, workspace_, fixed.descriptors, moving.descriptors, fixed.keypoints, moving.keypoints,
-                        estimate.T_fixed_moving, options_.guided, matches);
+                        start, options_.guided, matches);
   pairs = pair_up(matches, fixed.keypoints, moving.keypoints, workspace_);
   Estimate upgraded;
-  backend_.upgrade(context_, workspace_, pairs, estimate.T_fixed_moving, fixed.content, moving.content, options_.upgrade,
+  backend_.upgrade(context_, workspace_, pairs, start, fixed.content, moving.content, options_.upgrade,
                    &upgraded, inlier);
   return upgraded;
 }

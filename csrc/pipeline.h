@@ -108,11 +108,14 @@ class Session {
   const Features& in_pose(Prepared& image, const Pose& pose, bool described = true);
   Rung finest_of(Prepared& fixed, Prepared& moving, const Candidate& best);
   void polish(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best);
-  void attempt(const Features& fixed, const Features& moving, Candidate& out);
+  bool attempt(const Features& fixed, const Features& moving);
+  void conclude(const Features& fixed, const Features& moving, const Estimate& start, const Matches& matches,
+                PointPairs pairs, std::uint8_t* inlier, Candidate& out);
   void deform(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best);
   Transform align(const Features& fixed, const Features& moving, const Transform& start);
   double peak_to_sidelobe(const Features& fixed, const Features& moving, const Transform& T, double peak);
-  Estimate fit(const Features& fixed, const Features& moving, const Matches& matches, PointPairs& pairs, std::uint8_t* inlier);
+  Estimate upgrade(const Features& fixed, const Features& moving, const Transform& start, const Matches& matches,
+                   PointPairs& pairs, std::uint8_t* inlier);
 
   std::shared_ptr<Network> network_;
   Options options_;

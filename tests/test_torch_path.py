@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fastretina import EngineError, InvalidInput
 from fastretina.synth import synthetic_pair
+from fastretina.transform_layout import transform_of
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("safetensors")
@@ -238,9 +239,33 @@ def test_looks_at_differing_fields_of_view_as_the_core_does():
     assert np.abs(ours.transform(points) - theirs.transform(points)).max() < 0.1
 
 
+def test_the_second_consensus_is_a_start_of_its_own(registrar, native):
+    """Half of MOVING, faint: at the rung that finds it chance agrees with more matches than the eye does."""
+    pair = synthetic_pair(13_100_042, (640, 640), ("FA", "IR"), "moderate", "quadratic")
+    moving = np.ascontiguousarray(pair.moving[:320, :320])
+    points = np.argwhere(pair.visible[:320:16, :320:16])[:, ::-1] * 16.0
+    found = native.register(pair.fixed, moving)
+
+    def error(transform):
+        return np.linalg.norm(transform(points) - pair.truth(points), axis=1).mean()
+
+    assert error(found.transform) < 2
+    from fastretina.torch_path import image_features
+
+    pipeline = registrar._pipeline
+    images = registrar.prepare(pair.fixed).payload, registrar.prepare(moving).payload
+    rung = pipeline.rungs[found.choices["rung"]]
+    pipeline._timings = dict.fromkeys(image_features.ROOMS, 0.0)
+    seen = [pipeline._in_pose(image, pose) for image, pose in zip(images, rung[:2], strict=True)]
+    first, second = pipeline._attempt(*seen, found.choices["attempts"])
+    assert error(transform_of(*first["transform"])) > 100
+    assert error(transform_of(*second["transform"])) < 3
+    assert second["confidence"] > 20 * first["confidence"]
+
+
 @pytest.fixture
 def climb(registrar, pair, monkeypatch):
-    """Climbs on made-up attempts [(status, confidence), ...], the last one again and again."""
+    """Climbs on made-up attempts [(status, confidence), ...], one a rung, the last one again and again."""
     pipeline, payload = registrar._pipeline, registrar.prepare(pair.fixed).payload
 
     def run(*attempts, working_size=480):
@@ -248,7 +273,7 @@ def climb(registrar, pair, monkeypatch):
 
         def attempt(fixed, moving, number):
             status, confidence = next(made, attempts[-1])
-            return {"status": status, "confidence": confidence, "transform": None}
+            yield {"status": status, "confidence": confidence, "transform": None, "rung": number - 1}
 
         monkeypatch.setattr(pipeline.options.features.image, "working_size", working_size)
         monkeypatch.setattr(pipeline, "_in_pose", lambda image, pose: pose)

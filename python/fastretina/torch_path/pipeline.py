@@ -7,6 +7,7 @@ rooms' modules state, and by thread count in the last bits of sums.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -43,6 +44,7 @@ from fastretina.transform import Transform
 HALF_FIELD, THIRD_FIELD = 1 / 1.7, 1 / 2.9  # fields of view differ by up to x3
 FINER = 4 / 3
 WORTHWHILE = 1.1
+STARTS = 2  # of a rung: consensuses of its matches
 SCALES_AN_OCTAVE = 4
 MOST_ENLARGED = 3.0
 POLISH_KEEPS = 0.95
@@ -162,28 +164,35 @@ class Pipeline:
     def _climb(self, fixed: Payload, moving: Payload) -> dict[str, Any]:
         """Attempts in order until one is strong; the best one is the answer."""
         best: dict[str, Any] = {}
-        attempts = 0
-        level = math.sqrt(fixed.first.field / max(moving.first.field, 1e-6))
-        level = min(max(level, 1 / MOST_LEVEL), MOST_LEVEL)
-        for rung in self.rungs:
-            if rung.levelled:
-                rung = rung._replace(moving=rung.moving._replace(scale=rung.moving.scale * level))
-            if attempts == self.options.ladder.max_rungs:
-                break
-            if not (self._shows_enough(rung.fixed) and self._shows_enough(rung.moving)):
-                continue
-            attempts += 1
-            found = self._attempt(self._in_pose(fixed, rung.fixed), self._in_pose(moving, rung.moving), attempts)
-            found["rung"] = attempts - 1
+        for found in self._attempts(fixed, moving):
             if not best or found["confidence"] > best["confidence"]:
                 best = found
-            if best["confidence"] >= self.options.ladder.strong_confidence or best["status"] == "no_content":
+            if self._ends_climb(best, attempts := found["rung"] + 1):
                 break
         best |= {"attempts": attempts, "field": None}
         if best["transform"] is None:
             return best
         last = self._finest(fixed, moving, best)
         return self._deform(fixed, moving, last, self._polish(fixed, moving, last, best))
+
+    def _attempts(self, fixed: Payload, moving: Payload) -> Iterator[dict[str, Any]]:
+        """What every start of every rung comes to."""
+        attempts = 0
+        level = math.sqrt(fixed.first.field / max(moving.first.field, 1e-6))
+        level = min(max(level, 1 / MOST_LEVEL), MOST_LEVEL)
+        for rung in self.rungs:
+            if rung.levelled:
+                rung = rung._replace(moving=rung.moving._replace(scale=rung.moving.scale * level))
+            if self._shows_enough(rung.fixed) and self._shows_enough(rung.moving):
+                attempts += 1
+                seen = self._in_pose(fixed, rung.fixed), self._in_pose(moving, rung.moving)
+                yield from self._attempt(*seen, attempts)
+
+    def _ends_climb(self, best: dict[str, Any], attempts: int) -> bool:
+        """Is the best so far the answer, or are there further rungs to climb?"""
+        ladder = self.options.ladder
+        strong = best["confidence"] >= ladder.strong_confidence
+        return attempts == ladder.max_rungs or strong or best["status"] == "no_content"
 
     def _deform(self, fixed: Payload, moving: Payload, last: Shown, best: dict[str, Any]) -> dict[str, Any]:
         """Once, on the answer: a smooth local field, where the vessels clearly ask for one. The confidence stays."""
@@ -280,13 +289,27 @@ class Pipeline:
             "quality": {name: numbers[name] for name in REPORTED},
         }
 
-    def _attempt(self, fixed: Features, moving: Features, attempts: int) -> dict[str, Any]:
-        """One rung: match -> estimate -> refine -> quality."""
+    def _attempt(self, fixed: Features, moving: Features, attempts: int) -> Iterator[dict[str, Any]]:
+        """One rung: match; then estimate -> refine -> quality from the largest consensus of the matches, and, where
+        that is not strong, from the largest one among those it leaves unexplained."""
         with stopwatch(self._timings, "match"):
             pairs = _paired(fixed, moving, match(fixed.rows, moving.rows, **vars(self.options.match)))
-        with stopwatch(self._timings, "estimate"):
-            fit, pairs = self._fit(fixed, moving, pairs)
+        for start in range(STARTS):
+            with stopwatch(self._timings, "estimate"):
+                found = estimate(pairs.fixed, pairs.moving, **vars(self.options.estimate))
+            if start > 0 and found.kind is None:
+                return
+            yield self._concluded(fixed, moving, found, pairs, attempts)
+            pairs = Pairs(*(values[~found.inlier] for values in pairs))
+
+    def _concluded(
+        self, fixed: Features, moving: Features, fit: Estimate, pairs: Pairs, attempts: int
+    ) -> dict[str, Any]:
+        """From one start to its quality."""
         measured, aligned = dict(NOTHING), None
+        if fit.kind is not None:
+            with stopwatch(self._timings, "estimate"):
+                fit, pairs = self._upgraded(fixed, moving, fit.kind, fit.params)
         if fit.kind is not None:
             with stopwatch(self._timings, "refine"):
                 aligned = self._align(fixed, moving, fit.kind, fit.params)
@@ -302,6 +325,7 @@ class Pipeline:
             "keypoints_fixed": len(fixed.xy), "keypoints_moving": len(moving.xy), "attempts": attempts,
         }  # fmt: skip
         return self._judged(aligned, fixed, moving, measured) | {
+            "rung": attempts - 1,
             "transform": None if aligned is None else to_input_transform(*aligned, fixed, moving),
             "fixed_pose": _pose_tuple(fixed.pose),
             "moving_pose": _pose_tuple(moving.pose),
@@ -312,25 +336,15 @@ class Pipeline:
             "poses": (fixed.pose, moving.pose),
         }
 
-    def _fit(self, fixed: Features, moving: Features, pairs: Pairs) -> tuple[Estimate, Pairs]:
-        """Similarity first; then matches again under its guidance; then a higher model if it explains clearly more."""
-        first = estimate(pairs.fixed, pairs.moving, **vars(self.options.estimate))
-        if first.kind is None:
-            return first, pairs
-        kind = first.kind
+    def _upgraded(self, fixed: Features, moving: Features, kind: str, params: Tensor) -> tuple[Estimate, Pairs]:
+        """From a similarity: matches again under its guidance; then a higher model where it explains clearly more."""
         guided = match_guided(
-            fixed.rows,
-            moving.rows,
-            fixed.xy,
-            moving.xy,
-            lambda points: apply(kind, first.params, points),
-            **vars(self.options.guided),
-        )
+            fixed.rows, moving.rows, fixed.xy, moving.xy,
+            lambda points: apply(kind, params, points), **vars(self.options.guided),
+        )  # fmt: skip
         pairs = _paired(fixed, moving, guided)
-        upgraded = upgrade(
-            pairs.fixed, pairs.moving, kind, first.params, fixed.content, moving.content, **vars(self.options.upgrade)
-        )
-        return upgraded, pairs
+        options = vars(self.options.upgrade)
+        return upgrade(pairs.fixed, pairs.moving, kind, params, fixed.content, moving.content, **options), pairs
 
     def _align(self, fixed: Features, moving: Features, kind: str, params: Tensor) -> tuple[str, Tensor]:
         """On the vessels: as a homography, and as a quadratic where that explains clearly more of what it leaves."""
