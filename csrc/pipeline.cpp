@@ -207,7 +207,8 @@ Rung Session::finest_of(Prepared& fixed, Prepared& moving, const Candidate& best
 // from where the rung left them.
 void Session::polish(Prepared& fixed, Prepared& moving, const Rung& last, Candidate& best) {
   if (best.quality.status != Status::ok) return;
-  if (last.fixed == best.fixed_pose && last.moving == best.moving_pose) return;
+  const Rung shown{best.fixed_pose, best.moving_pose};
+  if (last == shown) return;
   const Features& fine_fixed = in_pose(fixed, last.fixed, false);
   const Features& fine_moving = in_pose(moving, last.moving, false);
   const Features &seen_fixed = in_pose(fixed, best.fixed_pose), &seen_moving = in_pose(moving, best.moving_pose);
@@ -216,7 +217,7 @@ void Session::polish(Prepared& fixed, Prepared& moving, const Rung& last, Candid
   const Frames fine = frames_of(fine_fixed, fine_moving), seen = frames_of(seen_fixed, seen_moving);
   Transform start;
   if (!fine.to_network(best.T_fixed_moving, start)) return;
-  const bool near = alike(last, {best.fixed_pose, best.moving_pose});
+  const bool near = alike(last, shown);
   Refinement refined;
   backend_.refine(context_, workspace_, fine_fixed.ridges, fine_moving.ridges, start,
                   near ? pipeline_math::polish_options(options_.refine) : options_.refine, &refined);

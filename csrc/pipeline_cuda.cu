@@ -118,7 +118,7 @@ Pair::Pair(const Image& fixed, const Image& moving, const Options& asked, int mu
       dims_(dims),
       side_{{fixed, options_.features.image}, {moving, options_.features.image}},
       fine_rung_(finest_for(1)),
-      polishes_(!(fine_rung_.fixed == Pose{} && fine_rung_.moving == Pose{})),
+      polishes_(fine_rung_ != Rung{}),
       seen_{shown(0, 1), shown(1, 1)},
       fine_{shown(0, fine_rung_.fixed.scale), shown(1, fine_rung_.moving.scale)} {
   const int capacity = options_.features.detect.max_keypoints;

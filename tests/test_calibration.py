@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from fastretina import Registration, Transform
 from fastretina.errors import InvalidInput
 from fastretina.evaluation import calibration as c
 from fastretina.evaluation import metrics
@@ -139,3 +140,30 @@ def test_halves_are_disjoint_and_about_equal():
     assert halves == [half_of(f"drive/{i:02d}") for i in range(200)]
     assert set(halves) == {"fit", "judge"}
     assert 70 < halves.count("fit") < 130
+
+
+def test_deformed_pairs_are_rows_with_their_truth():
+    """A registrar that knows the truth of the first pair only, and is 8 px of the 640-px frame off in the other two."""
+    pytest.importorskip("cv2")
+    pytest.importorskip("torch")
+    from fastretina.evaluation.synthetic import best_quadratic, synthetic_cases
+    from fastretina.synth.geometry import GEOMETRIES
+    from fastretina.training.outcomes import deformed
+
+    cases = list(synthetic_cases(GEOMETRIES, 1, 77))
+    off = Transform.from_matrix([[1, 0, 8], [0, 1, 0]])
+
+    class Knows:
+        def register(self, fixed, moving):
+            number = next(i for i, case in enumerate(cases) if np.array_equal(case.fixed, fixed))
+            fitted = best_quadratic(cases[number].target)
+            transform = fitted if number == 0 else off @ fitted
+            sizes = {"fixed_size": fixed.shape[1::-1], "moving_size": moving.shape[1::-1]}
+            return Registration(status="ok", confidence=0.5, transform=transform, choices={"rung": 0}, **sizes)
+
+    rows = list(deformed(Knows(), 1, 77))
+    assert [row["fixed"] for row in rows] == [case.id for case in cases]
+    assert [row["success"] for row in rows] == [True, False, False]
+    assert rows[0]["error_px"] < 2
+    assert rows[1]["error_px"] == pytest.approx(8, abs=2)
+    assert not any(row["wrong"] for row in rows)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fastretina import ops
 from fastretina.errors import InvalidInput
+from fastretina.torch_path.options import ConfidenceModel
 from fastretina.transform import Transform
 from reference import quality as reference
 
@@ -193,6 +194,21 @@ def test_more_is_never_worse(name, values):
 def test_larger_residuals_are_never_better():
     found = [judge(ridge_correlation=0.1, inlier_rms_px=v)["confidence"] for v in (0.2, 1.0, 3.0)]
     assert found == sorted(found, reverse=True)
+
+
+def test_a_map_that_stretches_is_trusted_less():
+    """Two cameras of one eye hardly differ in shape; a homography that nothing holds in a corner does."""
+    found = []
+    for tilt in (0, 1e-4, -2e-4, 3e-4):
+        q = judge(Transform.from_matrix([[1, 0, 0], [0, 1, 0], [tilt, 0, 1]]), ridge_correlation=0.3, inliers=20)
+        found.append((q["anisotropy"], q["confidence"]))
+    assert [a for a, _ in found] == sorted(a for a, _ in found)
+    assert [c for _, c in found] == sorted((c for _, c in found), reverse=True)
+    (no, trusted), (much, doubted) = found[0], found[-1]
+    assert no == 1
+    # The logit falls by the weight times the logarithm of the anisotropy: these pairs differ in nothing else.
+    logit = np.log(doubted / (1 - doubted)) - np.log(trusted / (1 - trusted))
+    assert logit == pytest.approx(ConfidenceModel().log_anisotropy * np.log(much), rel=1e-3)
 
 
 def test_translation_changes_no_shape():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from fastretina import InvalidInput, Registration, Transform
-from fastretina.evaluation import evaluate, markdown, summarise
+from fastretina.evaluation import both_ways, evaluate, markdown, summarise
 from fastretina.evaluation.cases import Case, Target
 from fastretina.uncertainty import error_map, spread
 
@@ -142,3 +142,59 @@ def test_an_evaluation_compares_it_with_the_truth() -> None:
     assert summary["ours"]["expected_error"]["points"] == 50
     assert len(summary["ours"]["expected_error"]["bins"]) == 10
     assert "Expected error (ours): rank correlation" in markdown(summary)
+
+
+def exchanged(transform: Transform | None, status: str = "ok") -> Registration:
+    """The registration of the same images with FIXED and MOVING exchanged."""
+    sizes = {"fixed_size": (600, 500), "moving_size": SIZE}
+    return result(np.zeros((0, 2)), transform=transform, status=status, **sizes)
+
+
+def test_inverse_consistency_is_how_far_points_are_from_where_they_began() -> None:
+    forward = result(np.zeros((0, 2)))
+    assert forward.inverse_consistency(exchanged(TRUTH.inverse)) == pytest.approx(0, abs=1e-9)
+    # 3 and 4 px of MOVING are 5 of it, and TRUTH enlarges by the root of its determinant
+    aside = Transform.from_matrix([[1, 0, 3], [0, 1, 4]]) @ TRUTH.inverse
+    scale = np.sqrt(1.02**2 + 0.05**2)
+    assert forward.inverse_consistency(exchanged(aside)) == pytest.approx(5 * scale, rel=1e-6)
+    assert exchanged(aside).inverse_consistency(forward) == pytest.approx(5, rel=1e-6)
+    nowhere = Transform.from_matrix([[1, 0, 5000], [0, 1, 0]])
+    assert forward.inverse_consistency(exchanged(nowhere)) == np.inf
+
+
+def test_inverse_consistency_names_what_it_cannot_compare() -> None:
+    forward = result(np.zeros((0, 2)))
+    with pytest.raises(InvalidInput, match="back: got FIXED and MOVING of"):
+        forward.inverse_consistency(forward)
+    refused = exchanged(None, "too_few_matches")
+    with pytest.raises(InvalidInput, match="back: the registration was refused"):
+        forward.inverse_consistency(refused)
+    with pytest.raises(InvalidInput, match="inverse_consistency: the registration was refused"):
+        refused.inverse_consistency(forward)
+
+
+def test_the_evaluation_registers_both_ways() -> None:
+    """A registrar that is off by 2 px one way, and by 1 px the other; and one that finds nothing the other way."""
+
+    class Off:
+        def register(self, fixed, moving):
+            turned = fixed.shape[0] == 500
+            shift = Transform.from_matrix([[1, 0, 1.0 if turned else 2.0], [0, 1, 0]])
+            return exchanged(shift @ TRUTH.inverse) if turned else result(np.zeros((0, 2)), transform=shift @ TRUTH)
+
+    class Refuses(Off):
+        def register(self, fixed, moving):
+            found = super().register(fixed, moving)
+            return exchanged(None, "implausible") if fixed.shape[0] == 500 else found
+
+    points = np.random.default_rng(4).uniform(50, 400, (30, 2))
+    case = Case("a", "none", "CF>FA", np.zeros((480, 640)), np.zeros((500, 600)), Target(points, TRUTH(points)))
+    methods = {"off": Off(), "refuses": Refuses()}
+    rows = evaluate(methods, [case], measure=both_ways(methods))
+    apart = np.linalg.norm([1.02 + 2, 0.05])  # 1 px of MOVING under TRUTH, and 2 of FIXED
+    assert rows[0]["inverse"] == pytest.approx(apart, rel=1e-6)
+    assert rows[1]["inverse"] == np.inf
+    text = markdown(summarise(rows))
+    assert "inverse px" in text
+    assert f"{apart:.2f}" in text
+    assert "Inverse consistency (off)" in text

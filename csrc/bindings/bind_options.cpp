@@ -45,7 +45,8 @@ void bind_pair(py::module_& m) {
       FIELD(ConfidenceModel, bias) FIELD(ConfidenceModel, ridge_correlation) FIELD(ConfidenceModel, log_inliers)
       FIELD(ConfidenceModel, inlier_ratio) FIELD(ConfidenceModel, overlap) FIELD(ConfidenceModel, inlier_rms_px)
       FIELD(ConfidenceModel, coverage) FIELD(ConfidenceModel, log_peak_to_sidelobe)
-      FIELD(ConfidenceModel, inlier_similarity) FIELD(ConfidenceModel, log_attempts);
+      FIELD(ConfidenceModel, inlier_similarity) FIELD(ConfidenceModel, log_attempts)
+      FIELD(ConfidenceModel, log_anisotropy);
   options<FieldOptions>(m, "FieldOptions")
       FIELD(FieldOptions, cells) FIELD(FieldOptions, max_iterations) FIELD(FieldOptions, epsilon_px)
       FIELD(FieldOptions, bend_px) FIELD(FieldOptions, shift_px) FIELD(FieldOptions, samples_per_point)

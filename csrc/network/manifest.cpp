@@ -56,6 +56,7 @@ constexpr std::pair<std::string_view, double ConfidenceModel::*> kWeights[] = {
     {"log_peak_to_sidelobe", &ConfidenceModel::log_peak_to_sidelobe},
     {"inlier_similarity", &ConfidenceModel::inlier_similarity},
     {"log_attempts", &ConfidenceModel::log_attempts},
+    {"log_anisotropy", &ConfidenceModel::log_anisotropy},
 };
 
 void set_weight(ConfidenceModel& model, std::string_view name, const TomlValue& value) {

@@ -58,15 +58,16 @@ bool implausible(const Quality& q, const QualityOptions& options) {
          !(q.central_anisotropy <= options.max_central_anisotropy) || !(q.anisotropy <= options.max_anisotropy) || !(q.overlap >= options.min_overlap);
 }
 
-double confidence(const QualityInputs& in, double overlapping, const ConfidenceModel& weight) {
+double confidence(const QualityInputs& in, const Quality& shape, const ConfidenceModel& weight) {
   const double ratio = in.matches > 0 ? static_cast<double>(in.inliers) / in.matches : 0;
   const double logit = weight.bias + weight.ridge_correlation * in.ridge_correlation +
                        weight.log_inliers * std::log1p(static_cast<double>(in.inliers)) + weight.inlier_ratio * ratio +
-                       weight.overlap * overlapping + weight.inlier_rms_px * in.inlier_rms_px +
+                       weight.overlap * shape.overlap + weight.inlier_rms_px * in.inlier_rms_px +
                        weight.coverage * in.coverage +
                        weight.log_peak_to_sidelobe * std::log1p(std::max(in.peak_to_sidelobe, 0.0)) +
                        weight.inlier_similarity * in.inlier_similarity +
-                       weight.log_attempts * std::log(static_cast<double>(std::max(in.attempts, 1)));
+                       weight.log_attempts * std::log(static_cast<double>(std::max(in.attempts, 1))) +
+                       weight.log_anisotropy * std::log(shape.anisotropy);
   return 1 / (1 + std::exp(-logit));
 }
 
@@ -90,7 +91,7 @@ Quality quality(const QualityInputs& inputs, const QualityOptions& options) {
   } else if (implausible(out, options)) {
     out.status = Status::implausible;
   } else {
-    out.confidence = confidence(inputs, out.overlap, options.confidence);
+    out.confidence = confidence(inputs, out, options.confidence);
     out.status = out.confidence >= options.min_confidence ? Status::ok : Status::low_agreement;
   }
   return out;

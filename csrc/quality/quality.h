@@ -46,16 +46,17 @@ struct QualityInputs {
 // sign its feature must have. Fitted to registrations of training images with known truth, half of them of two different
 // eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
 struct ConfidenceModel {
-  double bias = -22.4501;
-  double ridge_correlation = 4.48721;
-  double log_inliers = 1.90485;  // log(1 + inliers)
-  double inlier_ratio = 3.41858;  // inliers / matches
-  double overlap = 2.39018;
-  double inlier_rms_px = -0.0295023;
-  double coverage = 4.35911;
-  double log_peak_to_sidelobe = 3.67117;  // log(1 + peak to sidelobe)
-  double inlier_similarity = 8.24221;
-  double log_attempts = -0.0547934;
+  double bias = -21.3204;
+  double ridge_correlation = 3.76504;
+  double log_inliers = 1.46636;  // log(1 + inliers)
+  double inlier_ratio = 1.825;  // inliers / matches
+  double overlap = 3.2889;
+  double inlier_rms_px = 0;
+  double coverage = 4.45788;
+  double log_peak_to_sidelobe = 3.96168;  // log(1 + peak to sidelobe)
+  double inlier_similarity = 9.43734;
+  double log_attempts = -0.022887;
+  double log_anisotropy = -14.6908;  // log of Quality's
 };
 
 struct QualityOptions {

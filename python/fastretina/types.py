@@ -120,6 +120,30 @@ class Registration:
             raise InvalidInput(f"points: got shape {xy.shape}; allowed: (N, 2)")
         return error_at(self, xy)
 
+    def inverse_consistency(self, back: Registration) -> float:
+        """How far this registration and ``back``, of the same images with their roles exchanged, disagree, px of FIXED.
+
+        ``back``: of ``register(moving, fixed)``. The mean distance of FIXED points from where ``back`` and then this
+        transform take them, over a lattice of FIXED of which MOVING shows something; infinite where it shows nothing.
+        It needs no truth. Small says little: an alignment that chance has found is found from either side. Large says
+        that one of the two is wrong (docs/TRAINING.md, "Confidence").
+        Raises InvalidInput if one of them has no transform, or ``back`` is of images of other sizes.
+        Source: Christensen & Johnson 2001, Consistent image registration.
+        """
+        from fastretina.errors import InvalidInput
+        from fastretina.uncertainty import inverse_consistency
+
+        for name, one in (("inverse_consistency", self), ("back", back)):
+            if one.transform is None:
+                raise InvalidInput(f"{name}: the registration was refused ({one.status}) and has no transform")
+        sizes = (back.moving_size, back.fixed_size)
+        if sizes != (self.fixed_size, self.moving_size):
+            want = f"{self.moving_size} and {self.fixed_size}, as register(moving, fixed) gives"
+            raise InvalidInput(
+                f"back: got FIXED and MOVING of {back.fixed_size} and {back.moving_size}; expected {want}"
+            )
+        return inverse_consistency(self, back)
+
     def to_dict(self) -> dict[str, Any]:
         """The content of ``transform.json``: no time, no path; ``transform`` is None when refused."""
         from fastretina import __version__

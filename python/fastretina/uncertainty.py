@@ -61,6 +61,21 @@ def error_map(result: Registration, size: tuple[int, int] | None = None) -> NDAr
     return np.where(inside, expected, np.nan).astype(np.float32)
 
 
+def inverse_consistency(result: Registration, back: Registration) -> float:
+    """Mean distance, px of FIXED, of FIXED points from where ``back`` and then ``result`` take them; see ``types``."""
+    assert result.transform is not None
+    assert back.transform is not None
+    width, height = result.fixed_size
+    axes = (np.linspace(0, width - 1, _LATTICE), np.linspace(0, height - 1, _LATTICE))
+    fixed = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    with np.errstate(invalid="ignore"):
+        there = back.transform(fixed)
+        shown = ((there >= -0.5) & (there <= np.array(result.moving_size) - 0.5)).all(axis=1)
+        again = result.transform(there[shown])
+    distance = np.linalg.norm(again - fixed[shown], axis=1)
+    return float(np.nan_to_num(distance, nan=np.inf).mean()) if len(distance) else float("inf")
+
+
 def _expected(result: Registration, fixed: Floats) -> Floats:
     """At FIXED points (N, 2)."""
     agreement = min(max(float(result.quality.get("ridge_correlation", 0.0)), 0.0), 1.0)

@@ -57,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--wrong", action="store_true", help="of --pairs: also cross different eyes; none may be accepted"
     )
+    parser.add_argument(
+        "--both-ways", action="store_true", help="register with exchanged roles, too: how far do the two disagree?"
+    )
     parser.add_argument("--baselines", metavar="NAMES", default="", help=f"other methods: {', '.join(METHODS)}")
     parser.add_argument("--json", metavar="FILE", help="write every row and the summary")
     parser.add_argument("--markdown", metavar="FILE", help="write the table")
@@ -78,7 +81,8 @@ def run(args: argparse.Namespace) -> int:
     baselines, cases = _baselines(args), _cases(args)
     ours = OURS if args.method in (None, "retina") else args.method
     methods: dict[str, Registers] = {ours: make_registrar(args), **baselines}
-    rows = evaluation.evaluate(methods, cases, (lambda row: None) if args.quiet else _show)
+    measures = [evaluation.both_ways(methods)] if args.both_ways else []
+    rows = evaluation.evaluate(methods, cases, (lambda row: None) if args.quiet else _show, *measures)
     summary = evaluation.summarise(rows)
     table = evaluation.markdown(summary)
     _written(args, table, {"summary": summary, "rows": rows})
@@ -131,7 +135,7 @@ def _check(args: argparse.Namespace, keywords: dict[str, Any]) -> None:
     if len(given) > 1 and given != ["--pairs", "--table"]:
         raise InvalidInput(f"{' and '.join(given)}: give one; only --table takes --pairs, too")
     if args.table:
-        own = {*keywords, *(n for n in ("baselines", "plots", "wrong", "perturb") if getattr(args, n))}
+        own = {*keywords, *(n for n in ("baselines", "plots", "wrong", "perturb", "both_ways") if getattr(args, n))}
         for name in sorted(own - {"threads", "seed"}):
             raise InvalidInput(f"--{name.replace('_', '-')}: the methods of --table have their own")
     for option, asked, suites in (
@@ -146,8 +150,11 @@ def _check(args: argparse.Namespace, keywords: dict[str, Any]) -> None:
 
 def _vessels(args: argparse.Namespace, keywords: dict[str, Any]) -> int:
     """The suite that registers nothing."""
-    for name in [*(k for k in keywords if k != "threads"), *(n for n in ("baselines", "plots") if getattr(args, n))]:
-        raise InvalidInput(f"{name}: means nothing to --vessels, which registers no pair")
+    for name in [
+        *(k for k in keywords if k != "threads"),
+        *(n for n in ("baselines", "plots", "both_ways") if getattr(args, n)),
+    ]:
+        raise InvalidInput(f"--{name.replace('_', '-')}: means nothing to --vessels, which registers no pair")
     try:
         from fastretina.evaluation import vessels
         from fastretina.methods.vessels import VesselMaps

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 CONFIDENCE = (
     "bias", "ridge_correlation", "log_inliers", "inlier_ratio", "overlap", "inlier_rms_px", "coverage",
-    "log_peak_to_sidelobe", "inlier_similarity", "log_attempts",
+    "log_peak_to_sidelobe", "inlier_similarity", "log_attempts", "log_anisotropy",
 )  # fmt: skip
 _FILES = {"f32": "onnx", "int8": "onnx_int8", "torch": "safetensors"}  # precision -> table of the manifest
 

@@ -27,6 +27,7 @@ from fastretina.torch_path.options import QualityOptions
 Floats = NDArray[np.float64]
 Row = dict[str, Any]
 ACCEPTED = QualityOptions().min_confidence
+MOST_ANISOTROPIC = QualityOptions().max_anisotropy  # beyond it is implausible, whatever the confidence
 
 # Name and the sign that its weight may have: +1 more is better, -1 less is better.
 FEATURES = {
@@ -39,6 +40,7 @@ FEATURES = {
     "log_peak_to_sidelobe": 1,
     "inlier_similarity": 1,
     "log_attempts": -1,
+    "log_anisotropy": -1,
 }
 
 
@@ -63,6 +65,7 @@ def features_of(row: Mapping[str, Any]) -> Floats:
     values.setdefault("log_inliers", np.log1p(values.get("inliers", 0)))
     values.setdefault("log_peak_to_sidelobe", np.log1p(max(values.get("peak_to_sidelobe", 0), 0)))
     values.setdefault("log_attempts", np.log(max(values.get("attempts", 1), 1)))
+    values.setdefault("log_anisotropy", np.log(min(max(values.get("anisotropy", 1), 1), MOST_ANISOTROPIC)))
     values.setdefault("inlier_ratio", values.get("inliers", 0) / max(1, values.get("matches", 0)))
     missing = [name for name in FEATURES if name not in values]
     if missing:

@@ -118,6 +118,20 @@ def _repeatability(result: Registration, goal: Target, unit: float) -> float:
     )
 
 
+def both_ways(methods: Mapping[str, Registers]) -> Measure:
+    """Measures the inverse consistency of each result: the same pair once more, with its roles exchanged."""
+
+    def measure(method: str, case: Case, result: Registration) -> Row:
+        if result.transform is None:
+            return {"inverse": math.inf}
+        back = methods[method].register(case.moving, case.fixed)
+        if back.transform is None:
+            return {"inverse": math.inf}
+        return {"inverse": result.inverse_consistency(back) * case.frame_px / max(case.fixed.shape[:2])}
+
+    return measure
+
+
 def measured(values: Iterable[float]) -> list[float]:
     """Those that are not NaN."""
     return [v for v in values if not np.isnan(v)]

@@ -26,6 +26,7 @@ _COLUMNS = {  # of the table: name -> (key, how it is written)
     "AUC25 raw": ("auc25_raw", "{:.3f}"),
     "median px": ("median_px", "{:.2f}"),
     "mean px": ("mean_px", "{:.2f}"),
+    "inverse px": ("inverse_px", "{:.2f}"),
     "landmarks px": ("landmarks_px", "{:.2f}"),
     "Rep": ("repeatability", "{:.2f}"),
     "MIR": ("inlier_ratio", "{:.2f}"),
@@ -77,6 +78,11 @@ def _of_method(rows: Sequence[Row]) -> dict[str, Row]:
             "auroc": metrics.auroc(confidence, good),
             "calibration_error": metrics.calibration_error(confidence, good),
         }
+    if both := [r for r in rows if "inverse" in r]:
+        summary["inverse"] = {
+            "n": len(both),
+            "auroc": metrics.auroc([-r["inverse"] for r in both], [r["good"] for r in both]),
+        }
     if maps := [r for r in right if r.get("expected_errors")]:
         summary["expected_error"] = _expected_error(maps)
     return summary
@@ -106,6 +112,7 @@ def _numbers(rows: Sequence[Row]) -> Row:
         "auc25_raw": metrics.auc([r["candidate_error"] for r in rows]),
         "median_px": metrics.median(errors),
         "mean_px": _mean([e for e in errors if math.isfinite(e)]),
+        "inverse_px": metrics.median([r["inverse"] for r in rows if r["ok"] and "inverse" in r]),
         "landmarks_px": metrics.median(measured(r.get("landmark_error", math.nan) for r in rows)),
         "repeatability": _mean(measured(r.get("repeatability", math.nan) for r in rows)),
         "inlier_ratio": _mean([r["inlier_ratio"] for r in rows if "inlier_ratio" in r]),
@@ -179,6 +186,8 @@ def _findings(method: str, summary: dict[str, Row]) -> list[str]:
     if c := summary.get("confidence"):
         lines += ["", f"Confidence ({method}): AUROC {c['auroc']:.4f}, calibration error {c['calibration_error']:.4f}"
                       f" ({c['n']} pairs, {c['failures']} failures)."]  # fmt: skip
+    if i := summary.get("inverse"):
+        lines += ["", f"Inverse consistency ({method}): as a judge of {i['n']} pairs AUROC {i['auroc']:.4f}."]
     if e := summary.get("expected_error"):
         tenths = ", ".join(f"{expected:.2f}/{actual:.2f}" for expected, actual in e["bins"])
         lines += ["", f"Expected error ({method}): rank correlation {e['rank_correlation']:.3f} with the actual one"

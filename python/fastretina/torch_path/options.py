@@ -91,16 +91,17 @@ class RefineOptions:
 
 @dataclass
 class ConfidenceModel:
-    bias: float = -22.4501
-    ridge_correlation: float = 4.48721
-    log_inliers: float = 1.90485
-    inlier_ratio: float = 3.41858
-    overlap: float = 2.39018
-    inlier_rms_px: float = -0.0295023
-    coverage: float = 4.35911
-    log_peak_to_sidelobe: float = 3.67117
-    inlier_similarity: float = 8.24221
-    log_attempts: float = -0.0547934
+    bias: float = -21.3204
+    ridge_correlation: float = 3.76504
+    log_inliers: float = 1.46636
+    inlier_ratio: float = 1.825
+    overlap: float = 3.2889
+    inlier_rms_px: float = 0.0
+    coverage: float = 4.45788
+    log_peak_to_sidelobe: float = 3.96168
+    inlier_similarity: float = 9.43734
+    log_attempts: float = -0.022887
+    log_anisotropy: float = -14.6908
 
 
 @dataclass

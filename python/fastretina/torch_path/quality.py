@@ -96,7 +96,8 @@ def quality(transform: tuple[str, Sequence[float]] | None, fixed_size: tuple[int
     else:
         ratio = inliers / matches if matches > 0 else 0.0
         features = (ridge_correlation, math.log1p(inliers), ratio, q["overlap"], inlier_rms_px, coverage,
-                    math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity, math.log(max(attempts, 1)))  # fmt: skip
+                    math.log1p(max(peak_to_sidelobe, 0.0)), inlier_similarity, math.log(max(attempts, 1)),
+                    math.log(q["anisotropy"]))  # fmt: skip
         bias, *weights = vars(o.confidence).values()
         logit = bias + sum(w * f for w, f in zip(weights, features, strict=True))
         q["confidence"] = 1 / (1 + math.exp(-logit))

@@ -1,10 +1,11 @@
 """Outcomes of registrations whose truth is known, to fit and to judge the confidence.
 
-usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pairs N] [--crossings N] [--half NAME]
+usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pairs N] [--crossings N] [--deformed N]
 
 Right pairs are two views of one image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are
-such views of two different eyes, and whole images of different eyes as they are (``evaluation/crossings.py``). Images
-fall into two halves by the hash of their names; fit on one, judge on the other:
+such views of two different eyes, and whole images of different eyes as they are (``evaluation/crossings.py``). Views
+hardly bend; pairs of synthetic eyes that do (``evaluation/synthetic.py``) are right ones, too. Images fall into two
+halves by the hash of their names (``--half``), synthetic eyes by the seed; fit on one, judge on the other:
 
     python -m fastretina.evaluation.calibration FIT.json --judge JUDGE.json
 """
@@ -23,10 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastretina.errors import InvalidInput
-from fastretina.evaluation import crossings
+from fastretina.evaluation import crossings, synthetic
+from fastretina.evaluation.metrics import point_errors
 from fastretina.io import read_image
 from fastretina.io.output import write_bytes
 from fastretina.registrar import Registrar
+from fastretina.synth.geometry import GEOMETRIES
 from fastretina.training import data
 from fastretina.training.sample import Sample
 from fastretina.training.sets import eye
@@ -123,6 +126,15 @@ def crossed(registrar: Registrar, images: list[crossings.Single], count: int, se
         yield outcome(registrar.register(read_image(a.path), read_image(b.path)), (a.name, b.name), True, float("inf"))
 
 
+def deformed(registrar: Registrar, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """``count`` right registrations of synthetic eyes under each geometry."""
+    for case in synthetic.synthetic_cases(GEOMETRIES, count, seed):
+        result = registrar.register(case.fixed, case.moving)
+        assert case.target is not None
+        errors = point_errors(result.transform, case.target.moving, case.target.fixed)
+        yield outcome(result, (case.id, case.id), False, float(errors.mean()) * FRAME_PX / max(case.fixed.shape[:2]))
+
+
 def outcome(result: Registration, names: tuple[str, str], wrong: bool, error: float) -> dict[str, Any]:
     """One row."""
     return {
@@ -152,6 +164,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="only images that the research sets hold out")
     parser.add_argument("--crossings", type=int, default=0, help="wrong pairs of whole images of --data")
+    parser.add_argument("--deformed", type=int, default=0, help="right pairs of synthetic eyes, of each geometry")
     parser.add_argument("--half", choices=("fit", "judge"), help="only images of this half (default: all)")
     parser.add_argument("--cache", type=Path, help="prepared images of a training run (cache.npz)")
     parser.add_argument("--sets", default="research", help="the images: research or clean")
@@ -165,6 +178,8 @@ def main() -> None:
     if args.crossings:
         whole = [s for s in crossings.singles(args.data) if args.half in (None, half_of(s.name))]
         found = chain(found, crossed(registrar, whole, args.crossings, args.seed))
+    if args.deformed:
+        found = chain(found, deformed(registrar, args.deformed, args.seed))
     rows = []
     for row in found:
         rows.append(row)
