@@ -230,8 +230,8 @@ void Session::polish(Prepared& fixed, Prepared& moving, const Rung& last, Candid
   take_polished(polished, options_.quality, best);
 }
 
-// One rung: match; then estimate -> refine -> quality from the largest consensus of the matches, and, where that is not
-// strong, from the largest one among those it leaves unexplained. Does it end the climb?
+// One rung: match; then estimate -> refine -> quality from the largest consensus of the matches, and, where that does not
+// end the climb, from the largest one among those it leaves unexplained. Does the rung end it?
 bool Session::attempt(const Features& fixed, const Features& moving) {
   const Workspace::Frame frame(workspace_);
   const Matches matches = take_matches(fixed.keypoints.capacity, workspace_);
@@ -249,12 +249,12 @@ bool Session::attempt(const Features& fixed, const Features& moving) {
       const Stopwatch stopwatch(timings_.estimate);
       backend_.estimate(context_, workspace_, pairs, options_.estimate, &estimate, inlier);
     }
-    if (start > 0 && !estimate.found) break;
     const PointPairs rest = unexplained(pairs, inlier, workspace_);
     conclude(fixed, moving, estimate, matches, pairs, inlier, candidate_);
     const bool first = result_.attempts == 1 && start == 0;
     if (first || candidate_.quality.confidence > result_.best.quality.confidence) std::swap(result_.best, candidate_);
     if (ends_climb(result_, options_.ladder)) return true;
+    if (!estimate.found) break;
     pairs = rest;
   }
   return false;
@@ -274,8 +274,7 @@ void Session::conclude(const Features& fixed, const Features& moving, const Esti
   measured.keypoints_fixed = *fixed.keypoints.count;
   measured.keypoints_moving = *moving.keypoints.count;
   measured.attempts = result_.attempts;
-  Estimate estimate = start;
-  if (start.found) estimate = upgrade(fixed, moving, start.T_fixed_moving, matches, pairs, inlier);
+  const Estimate estimate = start.found ? upgrade(fixed, moving, start.T_fixed_moving, matches, pairs, inlier) : start;
   measured.found = estimate.found;
   measured.matches = *pairs.count;
   if (estimate.found) {

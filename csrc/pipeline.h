@@ -26,7 +26,7 @@ struct Rung {
 
 struct LadderOptions {
   double strong_confidence = 0.9;  // an attempt at least this good ends the climb
-  int max_rungs = 64;              // 1: the first attempt only
+  int max_rungs = 64;              // the last of them has one start only; 1: the first start of the first rung
 };
 
 struct ModelOptions {
@@ -87,7 +87,7 @@ struct Registration {
   Timings timings;   // of this registration; those of prepare() are with the images
 };
 
-// Is the best so far the answer, or are there further rungs to climb?
+// Is the best so far the answer, or are there further starts and rungs to try?
 bool ends_climb(const Registration& so_far, const LadderOptions& options);
 
 class Session {

@@ -1,5 +1,5 @@
-// One pair on the device: the steps of pipeline.cpp in their order, queued on one stream. The first rung of the ladder
-// and its polish need no look from the host, so that they can be captured into a CUDA graph; a local field follows
+// One pair on the device: the steps of pipeline.cpp in their order, queued on one stream. The first start of the
+// ladder's first rung and its polish need no look from the host, so that they can be captured into a CUDA graph; a local field follows
 // where the host, which judges them, wants one.
 //
 //   look(stream)            both images -> planes and ridges

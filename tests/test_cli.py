@@ -301,7 +301,7 @@ def test_evaluate_has_one_suite_and_known_baselines(tmp_path: Path, capsys: pyte
         points.parent.mkdir(exist_ok=True)
         x, y = TRUTH([10, 20])
         points.write_text(f"{x} {y} 10 20\n")
-    assert main(["evaluate", "--fire", str(tmp_path), "--baselines", "sift,rootsift"]) == 0
+    assert main(["evaluate", "--fire", str(tmp_path), "--baselines", "sift,rootsift", "--both-ways"]) == 0
     out = capsys.readouterr().out
     assert "P37 is left out: its control points" in out
     table = [line.split("|")[1:4] for line in out.splitlines() if line.startswith("| ")]
@@ -316,6 +316,9 @@ def test_evaluate_has_one_suite_and_known_baselines(tmp_path: Path, capsys: pyte
     assert "table: got 'D'; allowed: A, B, C" in misuse(["evaluate", "--table", "D"], capsys)
     assert "--baselines: the methods of --table have their own" in misuse(
         ["evaluate", "--table", "A", "--baselines", "sift"], capsys
+    )
+    assert "--both-ways: the methods of --table have their own" in misuse(
+        ["evaluate", "--table", "A", "--both-ways"], capsys
     )
     assert "is required" in misuse(["evaluate"], capsys)
     assert "--wrong: is an option of --pairs only" in misuse(["evaluate", "--fire", str(tmp_path), "--wrong"], capsys)

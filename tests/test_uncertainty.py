@@ -1,5 +1,7 @@
 """The expected error: what a covariance must be, by simulation; where it is large; what it is undefined for."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fastretina import InvalidInput, Registration, Transform
@@ -160,6 +162,8 @@ def test_inverse_consistency_is_how_far_points_are_from_where_they_began() -> No
     assert exchanged(aside).inverse_consistency(forward) == pytest.approx(5, rel=1e-6)
     nowhere = Transform.from_matrix([[1, 0, 5000], [0, 1, 0]])
     assert forward.inverse_consistency(exchanged(nowhere)) == np.inf
+    pole = Transform.from_matrix([[1, 0, 0], [0, 1, 0], [-1 / 159.75, 0, 1]])  # a column of the lattice of FIXED
+    assert result(np.zeros((0, 2)), transform=pole).inverse_consistency(exchanged(Transform.identity())) == np.inf
 
 
 def test_inverse_consistency_names_what_it_cannot_compare() -> None:
@@ -174,7 +178,7 @@ def test_inverse_consistency_names_what_it_cannot_compare() -> None:
 
 
 def test_the_evaluation_registers_both_ways() -> None:
-    """A registrar that is off by 2 px one way, and by 1 px the other; and one that finds nothing the other way."""
+    """A registrar off by 2 px one way and by 1 px the other; one that finds nothing the other way; one that crashes."""
 
     class Off:
         def register(self, fixed, moving):
@@ -187,14 +191,21 @@ def test_the_evaluation_registers_both_ways() -> None:
             found = super().register(fixed, moving)
             return exchanged(None, "implausible") if fixed.shape[0] == 500 else found
 
+    class Crashes(Off):
+        def register(self, fixed, moving):
+            if fixed.shape[0] == 500:
+                raise RuntimeError("not this way")
+            return super().register(fixed, moving)
+
     points = np.random.default_rng(4).uniform(50, 400, (30, 2))
     case = Case("a", "none", "CF>FA", np.zeros((480, 640)), np.zeros((500, 600)), Target(points, TRUTH(points)))
-    methods = {"off": Off(), "refuses": Refuses()}
-    rows = evaluate(methods, [case], measure=both_ways(methods))
+    methods = {"off": Off(), "refuses": Refuses(), "crashes": Crashes()}
+    strangers = dataclasses.replace(case, id="b", target=None)
+    rows = evaluate(methods, [case, strangers], measure=both_ways(methods))
     apart = np.linalg.norm([1.02 + 2, 0.05])  # 1 px of MOVING under TRUTH, and 2 of FIXED
     assert rows[0]["inverse"] == pytest.approx(apart, rel=1e-6)
-    assert rows[1]["inverse"] == np.inf
+    assert rows[1]["inverse"] == rows[2]["inverse"] == np.inf
     text = markdown(summarise(rows))
     assert "inverse px" in text
     assert f"{apart:.2f}" in text
-    assert "Inverse consistency (off)" in text
+    assert "Inverse consistency (off): as a judge of 2 pairs AUROC 0.5" in text  # it says the same of both

@@ -303,6 +303,7 @@ def test_evaluate_refuses_what_means_nothing(tmp_path: Path, capsys: pytest.Capt
     for extra, said in [
         (["--method", "sift"], "method: means nothing to --vessels"),
         (["--baselines", "sift"], "baselines: means nothing to --vessels"),
+        (["--both-ways"], "--both-ways: means nothing to --vessels"),
         (["--wrong"], "--wrong: is an option of --pairs only"),
         ([], "vessels: no held-out image in"),
     ]:

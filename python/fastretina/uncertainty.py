@@ -73,7 +73,7 @@ def inverse_consistency(result: Registration, back: Registration) -> float:
         shown = ((there >= -0.5) & (there <= np.array(result.moving_size) - 0.5)).all(axis=1)
         again = result.transform(there[shown])
     distance = np.linalg.norm(again - fixed[shown], axis=1)
-    return float(np.nan_to_num(distance, nan=np.inf).mean()) if len(distance) else float("inf")
+    return float(np.nan_to_num(distance, nan=np.inf, posinf=np.inf).mean()) if len(distance) else float("inf")
 
 
 def _expected(result: Registration, fixed: Floats) -> Floats:

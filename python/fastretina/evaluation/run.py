@@ -124,7 +124,10 @@ def both_ways(methods: Mapping[str, Registers]) -> Measure:
     def measure(method: str, case: Case, result: Registration) -> Row:
         if result.transform is None:
             return {"inverse": math.inf}
-        back = methods[method].register(case.moving, case.fixed)
+        try:
+            back = methods[method].register(case.moving, case.fixed)
+        except Exception:
+            return {"inverse": math.inf}
         if back.transform is None:
             return {"inverse": math.inf}
         return {"inverse": result.inverse_consistency(back) * case.frame_px / max(case.fixed.shape[:2])}

@@ -46,7 +46,7 @@ _ON_REQUEST = ("MSE", "RMSE", "failed", "CPU ms")  # of a document's table
 
 def summarise(rows: Sequence[Row]) -> dict[str, dict[str, Row]]:
     """By method: one summary a kind of case, one a modality pair where a kind has some, over all kinds, for wrong
-    pairs (``wrong``), for ``confidence`` and for ``expected_error``."""
+    pairs (``wrong``), for ``confidence``, for ``inverse`` consistency and for ``expected_error``."""
     if not rows:
         raise InvalidInput("evaluate: no pair could be scored")
     return {m: _of_method([r for r in rows if r["method"] == m]) for m in dict.fromkeys(r["method"] for r in rows)}
@@ -78,11 +78,9 @@ def _of_method(rows: Sequence[Row]) -> dict[str, Row]:
             "auroc": metrics.auroc(confidence, good),
             "calibration_error": metrics.calibration_error(confidence, good),
         }
-    if both := [r for r in rows if "inverse" in r]:
-        summary["inverse"] = {
-            "n": len(both),
-            "auroc": metrics.auroc([-r["inverse"] for r in both], [r["good"] for r in both]),
-        }
+    if any("inverse" in r for r in rows):
+        apart, good = [r.get("inverse", math.inf) for r in rows], [r["good"] for r in rows]
+        summary["inverse"] = {"n": len(rows), "auroc": metrics.auroc([-a for a in apart], good)}
     if maps := [r for r in right if r.get("expected_errors")]:
         summary["expected_error"] = _expected_error(maps)
     return summary
@@ -186,7 +184,7 @@ def _findings(method: str, summary: dict[str, Row]) -> list[str]:
     if c := summary.get("confidence"):
         lines += ["", f"Confidence ({method}): AUROC {c['auroc']:.4f}, calibration error {c['calibration_error']:.4f}"
                       f" ({c['n']} pairs, {c['failures']} failures)."]  # fmt: skip
-    if i := summary.get("inverse"):
+    if (i := summary.get("inverse")) and not math.isnan(i["auroc"]):
         lines += ["", f"Inverse consistency ({method}): as a judge of {i['n']} pairs AUROC {i['auroc']:.4f}."]
     if e := summary.get("expected_error"):
         tenths = ", ".join(f"{expected:.2f}/{actual:.2f}" for expected, actual in e["bins"])

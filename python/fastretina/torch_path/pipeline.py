@@ -189,7 +189,7 @@ class Pipeline:
                 yield from self._attempt(*seen, attempts)
 
     def _ends_climb(self, best: dict[str, Any], attempts: int) -> bool:
-        """Is the best so far the answer, or are there further rungs to climb?"""
+        """Is the best so far the answer, or are there further starts and rungs to try?"""
         ladder = self.options.ladder
         strong = best["confidence"] >= ladder.strong_confidence
         return attempts == ladder.max_rungs or strong or best["status"] == "no_content"
@@ -291,15 +291,15 @@ class Pipeline:
 
     def _attempt(self, fixed: Features, moving: Features, attempts: int) -> Iterator[dict[str, Any]]:
         """One rung: match; then estimate -> refine -> quality from the largest consensus of the matches, and, where
-        that is not strong, from the largest one among those it leaves unexplained."""
+        that does not end the climb, from the largest one among those it leaves unexplained."""
         with stopwatch(self._timings, "match"):
             pairs = _paired(fixed, moving, match(fixed.rows, moving.rows, **vars(self.options.match)))
-        for start in range(STARTS):
+        for _ in range(STARTS):
             with stopwatch(self._timings, "estimate"):
                 found = estimate(pairs.fixed, pairs.moving, **vars(self.options.estimate))
-            if start > 0 and found.kind is None:
-                return
             yield self._concluded(fixed, moving, found, pairs, attempts)
+            if found.kind is None:
+                return
             pairs = Pairs(*(values[~found.inlier] for values in pairs))
 
     def _concluded(

@@ -5,7 +5,8 @@ usage: python -m fastretina.training.outcomes --data DIR --out ROWS.json [--pair
 Right pairs are two views of one image, moved and re-styled independently (``warp``, ``simulate``); wrong pairs are
 such views of two different eyes, and whole images of different eyes as they are (``evaluation/crossings.py``). Views
 hardly bend; pairs of synthetic eyes that do (``evaluation/synthetic.py``) are right ones, too. Images fall into two
-halves by the hash of their names (``--half``), synthetic eyes by the seed; fit on one, judge on the other:
+halves by the hash of their names (``--half``), the eyes of ``--deformed`` differ by the seed; fit on one, judge on
+the other:
 
     python -m fastretina.evaluation.calibration FIT.json --judge JUDGE.json
 """
@@ -128,7 +129,7 @@ def crossed(registrar: Registrar, images: list[crossings.Single], count: int, se
 
 def deformed(registrar: Registrar, count: int, seed: int) -> Iterator[dict[str, Any]]:
     """``count`` right registrations of synthetic eyes under each geometry."""
-    for case in synthetic.synthetic_cases(GEOMETRIES, count, seed):
+    for case in synthetic.suite_cases([synthetic.Suite(kind, kind) for kind in GEOMETRIES], count, seed):
         result = registrar.register(case.fixed, case.moving)
         assert case.target is not None
         errors = point_errors(result.transform, case.target.moving, case.target.fixed)
@@ -164,7 +165,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--held-out", action="store_true", help="only images that the research sets hold out")
     parser.add_argument("--crossings", type=int, default=0, help="wrong pairs of whole images of --data")
-    parser.add_argument("--deformed", type=int, default=0, help="right pairs of synthetic eyes, of each geometry")
+    parser.add_argument(
+        "--deformed", type=int, default=0, help="right pairs of synthetic eyes of --seed, of each geometry"
+    )
     parser.add_argument("--half", choices=("fit", "judge"), help="only images of this half (default: all)")
     parser.add_argument("--cache", type=Path, help="prepared images of a training run (cache.npz)")
     parser.add_argument("--sets", default="research", help="the images: research or clean")
