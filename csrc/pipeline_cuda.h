@@ -1,6 +1,6 @@
 // One pair on the device: the steps of pipeline.cpp in their order, queued on one stream. The first start of the
-// ladder's first rung and its polish need no look from the host, so that they can be captured into a CUDA graph; a local field follows
-// where the host, which judges them, wants one.
+// ladder's first rung and its polish need no look from the host, so that they can be captured into a CUDA graph; a
+// local field follows where the host, which judges them, wants one.
 //
 //   look(stream)            both images -> planes and ridges
 //   (the caller queues the network, which reads the planes)

@@ -43,8 +43,9 @@ struct QualityInputs {
 };
 
 // confidence = 1 / (1 + exp(-(bias + sum of weight x feature))), one weight a feature, by its name. Every weight has the
-// sign its feature must have. Fitted to registrations of training images and synthetic eyes with known truth, half of them
-// of two different eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another one has its own.
+// sign its feature must have. Fitted to registrations of training images and synthetic eyes with known truth, half of
+// them of two different eyes (docs/TRAINING.md, Confidence). These are the default network's; the manifest of another
+// one has its own.
 struct ConfidenceModel {
   double bias = -21.3204;
   double ridge_correlation = 3.76504;

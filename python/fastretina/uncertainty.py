@@ -35,9 +35,7 @@ def error_at(result: Registration, moving: Floats) -> Floats:
     """
     assert result.transform is not None
     there = result.transform(moving)
-    with np.errstate(invalid="ignore"):
-        shown = ((moving >= -0.5) & (moving <= np.array(result.moving_size) - 0.5)).all(axis=1)
-        shown &= np.isfinite(there).all(axis=1)
+    shown = _inside(moving, result.moving_size) & np.isfinite(there).all(axis=1)
     expected = np.full(len(moving), np.nan)
     expected[shown] = _expected(result, there[shown])
     return expected
@@ -49,12 +47,10 @@ def error_map(result: Registration, size: tuple[int, int] | None = None) -> NDAr
     NaN where MOVING shows nothing.
     """
     assert result.transform is not None
-    width, height = result.fixed_size
-    axes = (np.linspace(0, width - 1, _LATTICE), np.linspace(0, height - 1, _LATTICE))
-    nodes = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+    nodes = _lattice(result.fixed_size)
     values = np.column_stack([_expected(result, nodes), result.transform.inverse(nodes)]).astype(np.float32)
     shown = size or result.fixed_size
-    across, down = _hats(width, shown[0]), _hats(height, shown[1])
+    across, down = (_hats(*sizes) for sizes in zip(result.fixed_size, shown, strict=True))
     expected, x, y = (down @ values[:, i].reshape(_LATTICE, _LATTICE) @ across.T for i in range(3))
     with np.errstate(invalid="ignore"):
         inside = (x >= -0.5) & (x <= result.moving_size[0] - 0.5) & (y >= -0.5) & (y <= result.moving_size[1] - 0.5)
@@ -65,15 +61,24 @@ def inverse_consistency(result: Registration, back: Registration) -> float:
     """Mean distance, px of FIXED, of FIXED points from where ``back`` and then ``result`` take them; see ``types``."""
     assert result.transform is not None
     assert back.transform is not None
-    width, height = result.fixed_size
-    axes = (np.linspace(0, width - 1, _LATTICE), np.linspace(0, height - 1, _LATTICE))
-    fixed = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
-    with np.errstate(invalid="ignore"):
-        there = back.transform(fixed)
-        shown = ((there >= -0.5) & (there <= np.array(result.moving_size) - 0.5)).all(axis=1)
-        again = result.transform(there[shown])
+    fixed = _lattice(result.fixed_size)
+    there = back.transform(fixed)
+    shown = _inside(there, result.moving_size)
+    again = result.transform(there[shown])
     distance = np.linalg.norm(again - fixed[shown], axis=1)
     return float(np.nan_to_num(distance, nan=np.inf, posinf=np.inf).mean()) if len(distance) else float("inf")
+
+
+def _lattice(size: tuple[int, int]) -> Floats:
+    """(_LATTICE², 2): nodes over a (width, height) image, row by row."""
+    axes = (np.linspace(0, length - 1, _LATTICE) for length in size)
+    return np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, 2)
+
+
+def _inside(xy: Floats, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which of the points (N, 2) lie on a pixel of a (width, height) image; none of those that are NaN."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(((xy >= -0.5) & (xy <= np.array(size) - 0.5)).all(axis=1))
 
 
 def _expected(result: Registration, fixed: Floats) -> Floats:

@@ -122,15 +122,18 @@ def both_ways(methods: Mapping[str, Registers]) -> Measure:
     """Measures the inverse consistency of each result: the same pair once more, with its roles exchanged."""
 
     def measure(method: str, case: Case, result: Registration) -> Row:
+        lost = {"inverse": math.inf}
         if result.transform is None:
-            return {"inverse": math.inf}
+            return lost
         try:
             back = methods[method].register(case.moving, case.fixed)
         except Exception:
-            return {"inverse": math.inf}
-        if back.transform is None:
-            return {"inverse": math.inf}
-        return {"inverse": result.inverse_consistency(back) * case.frame_px / max(case.fixed.shape[:2])}
+            return lost
+        return (
+            lost
+            if back.transform is None
+            else {"inverse": result.inverse_consistency(back) * case.frame_px / max(case.fixed.shape[:2])}
+        )
 
     return measure
 
